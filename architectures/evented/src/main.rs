@@ -1,0 +1,3 @@
+//! One thread, one readiness poll: the reactor.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A fixed number of processes made ahead, all waiting in accept.
+
+fn main() {}

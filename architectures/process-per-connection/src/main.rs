@@ -1,0 +1,3 @@
+//! A forked process for each connection.
+
+fn main() {}

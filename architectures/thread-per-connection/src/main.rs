@@ -1,0 +1,3 @@
+//! A thread for each connection.
+
+fn main() {}

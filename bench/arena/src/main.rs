@@ -1,0 +1,3 @@
+//! arena.
+
+fn main() {}
