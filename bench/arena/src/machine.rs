@@ -36,11 +36,17 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let memory_kib = field(&meminfo, "MemTotal").and_then(|text| {
-            text.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok())
+            text.split_ascii_whitespace()
+                .next()
+                .and_then(|number| number.parse::<u64>().ok())
         });
         let changes = said(Command::new("git").args(["status", "--porcelain", "-uno"]));
         let commit = said(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]));
-        let mark = if changes.is_none_or(|changes| changes.is_empty()) { "" } else { "+" };
+        let mark = if changes.is_none_or(|changes| changes.is_empty()) {
+            ""
+        } else {
+            "+"
+        };
         let unknown = || "unknown".to_owned();
         Self {
             cpu: field(&cpuinfo, "model name").map_or_else(unknown, str::to_owned),
@@ -58,21 +64,36 @@ impl Machine {
 impl Placement {
     /// The server gets the first processor, the client the next that shares no core with it.
     fn choose(allowed: &[usize]) -> Self {
-        let [server, others @ ..] = allowed else { return Self::unpinned() };
+        let [server, others @ ..] = allowed else {
+            return Self::unpinned();
+        };
         let siblings = siblings_of(*server);
         let apart = others.iter().find(|cpu| !siblings.contains(cpu));
-        let Some(&client) = apart.or(others.first()) else { return Self::unpinned() };
+        let Some(&client) = apart.or(others.first()) else {
+            return Self::unpinned();
+        };
         let siblings = siblings.contains(&client);
-        Self { server: Some(*server), client: Some(client), siblings }
+        Self {
+            server: Some(*server),
+            client: Some(client),
+            siblings,
+        }
     }
 
-    fn unpinned() -> Self {
-        Self { server: None, client: None, siblings: false }
+    /// Everything may run everywhere.
+    pub(crate) fn unpinned() -> Self {
+        Self {
+            server: None,
+            client: None,
+            siblings: false,
+        }
     }
 
     /// Keeps this thread, and the threads that it starts, off the server's processor.
     pub(crate) fn keep_off_the_server(&self) -> anyhow::Result<()> {
-        let Some(server) = self.server else { return Ok(()) };
+        let Some(server) = self.server else {
+            return Ok(());
+        };
         let mut set = CpuSet::new();
         for cpu in allowed().into_iter().filter(|cpu| *cpu != server) {
             set.set(cpu)?;
@@ -84,8 +105,12 @@ impl Placement {
 
 /// The processors that this process may use.
 fn allowed() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return Vec::new() };
-    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect()
+    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else {
+        return Vec::new();
+    };
+    (0..CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
+        .collect()
 }
 
 /// The processors of one core, itself among them.
@@ -110,7 +135,10 @@ fn one_line(path: &str) -> String {
 
 /// What a command printed, if it went well.
 fn said(command: &mut Command) -> Option<String> {
-    let output = command.output().ok().filter(|output| output.status.success())?;
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

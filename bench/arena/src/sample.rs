@@ -10,7 +10,7 @@ use std::time::Instant;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::process::{MMapExtension, Stat};
-use procfs::{Current as _, CurrentSI as _};
+use procfs::CurrentSI as _;
 use serde::{Deserialize, Serialize};
 
 /// A process, told from a later one of the same pid by its start.
@@ -111,7 +111,16 @@ impl Counters {
         for stat in &stats {
             add_switches(stat.pid, &mut switches, &mut threads);
         }
-        Self { cpu_read, cpu_s, user_s, system_s, switches_read, switches, threads, machine }
+        Self {
+            cpu_read,
+            cpu_s,
+            user_s,
+            system_s,
+            switches_read,
+            switches,
+            threads,
+            machine,
+        }
     }
 
     /// What was used from `self` to `end`.
@@ -161,9 +170,13 @@ impl Footprint {
         for stat in tree_stats(root) {
             total.processes += 1;
             total.threads += stat.num_threads as u64;
-            let Ok(process) = procfs::process::Process::new(stat.pid) else { continue };
+            let Ok(process) = procfs::process::Process::new(stat.pid) else {
+                continue;
+            };
             total.descriptors += process.fd_count().unwrap_or(0) as u64;
-            let Ok(rollup) = process.smaps_rollup() else { continue };
+            let Ok(rollup) = process.smaps_rollup() else {
+                continue;
+            };
             for MMapExtension { map, .. } in rollup.memory_map_rollup.iter().map(|m| &m.extension) {
                 let bytes = |key: &str| map.get(key).copied().unwrap_or(0);
                 total.pss_bytes += bytes("Pss");
@@ -182,7 +195,11 @@ pub(crate) fn tree(root: i32) -> Vec<Process> {
 /// The members of a process group that have not ended.
 pub(crate) fn group(leader: i32) -> Vec<Process> {
     let member = |stat: &Stat| stat.pgrp == leader && !ended(stat);
-    all_stats().iter().filter(|stat| member(stat)).map(Process::of).collect()
+    all_stats()
+        .iter()
+        .filter(|stat| member(stat))
+        .map(Process::of)
+        .collect()
 }
 
 /// Those of `processes` that have not ended.
@@ -196,7 +213,10 @@ pub(crate) fn still_alive(processes: &[Process]) -> Vec<Process> {
 
 impl Process {
     fn of(stat: &Stat) -> Self {
-        Self { pid: stat.pid, started: stat.starttime }
+        Self {
+            pid: stat.pid,
+            started: stat.starttime,
+        }
     }
 }
 
@@ -206,7 +226,9 @@ fn ended(stat: &Stat) -> bool {
 
 fn all_stats() -> Vec<Stat> {
     let processes = procfs::process::all_processes().into_iter().flatten();
-    processes.filter_map(|process| process.ok()?.stat().ok()).collect()
+    processes
+        .filter_map(|process| process.ok()?.stat().ok())
+        .collect()
 }
 
 /// The tree's stats, zombies included: their CPU is not yet counted in their parent.
@@ -229,15 +251,27 @@ fn clock_s(pid: i32) -> Option<f64> {
 }
 
 fn add_switches(pid: i32, switches: &mut Switches, threads: &mut BTreeSet<i32>) {
-    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-        let Ok(status) = fs::read_to_string(task.path().join("status")) else { continue };
+    for task in fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let Ok(status) = fs::read_to_string(task.path().join("status")) else {
+            continue;
+        };
         let count = |key: &str| {
             let value = status.lines().rev().find_map(|line| line.strip_prefix(key));
-            value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+            value
+                .and_then(|value| value.trim().parse().ok())
+                .unwrap_or(0)
         };
         switches.voluntary += count("voluntary_ctxt_switches:");
         switches.involuntary += count("nonvoluntary_ctxt_switches:");
-        threads.extend(task.file_name().to_str().and_then(|tid| tid.parse::<i32>().ok()));
+        threads.extend(
+            task.file_name()
+                .to_str()
+                .and_then(|tid| tid.parse::<i32>().ok()),
+        );
     }
 }
 
@@ -245,7 +279,9 @@ fn add_switches(pid: i32, switches: &mut Switches, threads: &mut BTreeSet<i32>) 
 fn netstat_counter(text: &str, name: &str) -> u64 {
     let lines: Vec<&str> = text.lines().collect();
     for pair in lines.chunks_exact(2) {
-        let place = pair[0].split_ascii_whitespace().position(|word| word == name);
+        let place = pair[0]
+            .split_ascii_whitespace()
+            .position(|word| word == name);
         if let Some(value) = place.and_then(|place| pair[1].split_ascii_whitespace().nth(place)) {
             return value.parse().unwrap_or(0);
         }
@@ -269,13 +305,17 @@ mod tests {
     fn this_process_uses_cpu_memory_and_a_thread() {
         let own = std::process::id() as i32;
         let before = Counters::read(own);
-        let work = (0..3_000_000_u64).fold(1_u64, |sum, n| std::hint::black_box(sum ^ (sum * n + n)));
+        let work =
+            (0..3_000_000_u64).fold(1_u64, |sum, n| std::hint::black_box(sum ^ (sum * n + n)));
         std::hint::black_box(work);
         let end = Counters::read(own);
         let footprint = Footprint::read(own);
         let used = before.until(&end, footprint, footprint);
         assert!(used.cpu_s > 0.0, "{used:?}");
-        assert!(footprint.pss_bytes > 0 && footprint.private_bytes > 0, "{footprint:?}");
+        assert!(
+            footprint.pss_bytes > 0 && footprint.private_bytes > 0,
+            "{footprint:?}"
+        );
         assert!(footprint.threads >= 1 && footprint.processes >= 1 && footprint.descriptors >= 3);
     }
 }
