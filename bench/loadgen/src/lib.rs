@@ -5,14 +5,20 @@
 //! server does. What a connection says and expects is in `client`, apart from I/O; how
 //! connections are driven is in `engine`.
 
+mod client;
+mod engine;
+mod idle;
 mod outcome;
 mod plan;
+mod record;
+mod run;
+mod system;
 
 use std::io;
-use std::sync::atomic::AtomicBool;
 
 pub use outcome::{Outcome, Summary};
 pub use plan::{Plan, Protocol};
+pub use run::run;
 
 /// Why a run could not be made. What the server does wrong is no `Error`: it is in the [`Outcome`].
 #[derive(Debug, thiserror::Error)]
@@ -56,16 +62,4 @@ pub enum Phase {
     Measuring,
     /// It ended now. The connections are still open, and silent, until the callback returns.
     Done,
-}
-
-/// Runs `plan`. Calls `on_phase` on this thread when the measurement starts and when it ends (not
-/// at all if `stop` is set before). Setting `stop` ends the run early with what was measured.
-pub fn run(
-    plan: &Plan,
-    stop: &AtomicBool,
-    on_phase: &mut dyn FnMut(Phase),
-) -> Result<Outcome, Error> {
-    let _ = (stop, on_phase);
-    plan.check()?;
-    Ok(Outcome::default())
 }
