@@ -1,0 +1,291 @@
+//! Work that blocks or burns CPU, as a value.
+//!
+//! **Invariant:** where such work runs is the experiment, so that no protocol does it by itself: it
+//! hands a [`Job`] to its executor, and the architecture runs it inline, on a pool, or wherever its
+//! idea of concurrency puts it.
+//!
+//! Paths are relative to the served folder, without a leading slash (the folder itself is `.`), and
+//! are resolved beneath it by cap-std (openat2 with `RESOLVE_BENEATH` where the kernel has it):
+//! neither `..` nor a symbolic link, nor a race between check and use, leads out.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, ReadDir};
+use nix::time::{ClockId, clock_gettime};
+
+/// The served folder.
+pub type Root = Arc<Dir>;
+
+/// How many names a listing hands over at a time, so that a large directory streams at flat memory.
+pub const LISTING_BATCH: usize = 256;
+
+/// Work to be done. Each says what it is answered by.
+#[derive(Debug)]
+pub enum Job {
+    /// Open a regular file for reading: [`Done::File`]. Anything else (a directory, a FIFO) is
+    /// refused.
+    Open(Root, PathBuf),
+    /// Open a file for writing: [`Done::File`].
+    Create(Root, PathBuf, Create),
+    /// Look at a name, following symbolic links: [`Done::Status`].
+    Status(Root, PathBuf),
+    /// Open a directory and read its first names: [`Done::Listing`]. A file lists as itself.
+    List(Root, PathBuf),
+    /// Read more names of a directory: [`Done::Listing`].
+    ListMore(Listing),
+    /// Make a directory: [`Done::Nothing`].
+    MakeDirectory(Root, PathBuf),
+    /// Remove an empty directory: [`Done::Nothing`].
+    RemoveDirectory(Root, PathBuf),
+    /// Remove anything but a directory: [`Done::Nothing`].
+    RemoveFile(Root, PathBuf),
+    /// Rename the first into the second: [`Done::Nothing`].
+    Rename(Root, PathBuf, PathBuf),
+    /// Set the time of the last change: [`Done::Nothing`].
+    SetModified(Root, PathBuf, SystemTime),
+    /// Set the permission bits (07777): [`Done::Nothing`].
+    SetMode(Root, PathBuf, u32),
+    /// Close a written file, telling an error that only closing shows (a quota, a network file
+    /// system), then give it its real name, if it was written under another: [`Done::Nothing`].
+    Commit(Root, File, Option<(PathBuf, PathBuf)>),
+    /// Burn this much CPU time of the calling thread: [`Done::Nothing`].
+    Compute(Duration),
+    /// Block the calling thread for so long, as a library without an asynchronous form does:
+    /// [`Done::Nothing`].
+    Block(Duration),
+}
+
+/// What becomes of a file that is opened for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Create {
+    /// It must not exist yet.
+    New,
+    /// It is emptied if it exists.
+    Truncate,
+    /// It is kept as it is, and made if it does not exist.
+    Keep,
+}
+
+/// What came of a [`Job`].
+#[derive(Debug)]
+pub enum Done {
+    /// It is done, and there is nothing to tell.
+    Nothing,
+    /// An open file, and what it was when it was opened.
+    File(File, Status),
+    /// What a name stands for.
+    Status(Status),
+    /// The next names of a directory, and what is to be asked for the rest, if there is one.
+    Listing(Vec<Entry>, Option<Listing>),
+}
+
+/// What kind of thing a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link (in listings only, where links are not followed).
+    Link,
+    /// A FIFO, a socket, a device.
+    Other,
+}
+
+/// What is known of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// File, directory, link or something else.
+    pub kind: Kind,
+    /// In bytes.
+    pub length: u64,
+    /// The time of the last change.
+    pub modified: SystemTime,
+    /// Permission bits (07777).
+    pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device and inode number: what RFC 3659 §7.5.2 calls unique.
+    pub unique: (u64, u64),
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// One path component, any bytes but `/` and NUL.
+    pub name: OsString,
+    /// What it stands for.
+    pub status: Status,
+}
+
+/// A directory that is being read.
+#[derive(Debug)]
+pub struct Listing {
+    entries: ReadDir,
+}
+
+impl Job {
+    /// Does the work on the calling thread.
+    pub fn run(self) -> io::Result<Done> {
+        match self {
+            Job::Open(root, path) => open(&root, &path),
+            Job::Create(root, path, create) => open_for_writing(&root, &path, create),
+            Job::Status(root, path) => Ok(Done::Status(Status::of(&root.metadata(path)?))),
+            Job::List(root, path) => list(&root, &path),
+            Job::ListMore(listing) => listing.next_batch(),
+            Job::MakeDirectory(root, path) => nothing(root.create_dir(path)),
+            Job::RemoveDirectory(root, path) => nothing(root.remove_dir(path)),
+            Job::RemoveFile(root, path) => nothing(root.remove_file(path)),
+            Job::Rename(root, from, to) => nothing(root.rename(from, &root, to)),
+            Job::SetModified(root, path, time) => set_modified(&root, &path, time),
+            Job::SetMode(root, path, mode) => {
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777);
+                let permissions = cap_std::fs::Permissions::from_std(mode);
+                nothing(root.set_permissions(path, permissions))
+            }
+            Job::Commit(root, file, rename) => commit(&root, file, rename),
+            Job::Compute(time) => {
+                compute(time)?;
+                Ok(Done::Nothing)
+            }
+            Job::Block(time) => {
+                std::thread::sleep(time);
+                Ok(Done::Nothing)
+            }
+        }
+    }
+}
+
+impl Status {
+    fn of(metadata: &Metadata) -> Self {
+        let file_type = metadata.file_type();
+        let kind = if file_type.is_file() {
+            Kind::File
+        } else if file_type.is_dir() {
+            Kind::Directory
+        } else if file_type.is_symlink() {
+            Kind::Link
+        } else {
+            Kind::Other
+        };
+        let modified =
+            metadata.modified().map_or(SystemTime::UNIX_EPOCH, cap_std::time::SystemTime::into_std);
+        Status {
+            kind,
+            length: metadata.len(),
+            modified,
+            mode: metadata.mode() & 0o7777,
+            links: metadata.nlink(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            unique: (metadata.dev(), metadata.ino()),
+        }
+    }
+}
+
+impl Listing {
+    /// A name that vanishes between being read and being looked at is left out, as `ls` does.
+    fn next_batch(mut self) -> io::Result<Done> {
+        let mut batch = Vec::with_capacity(LISTING_BATCH);
+        while batch.len() < LISTING_BATCH {
+            let Some(entry) = self.entries.next() else {
+                return Ok(Done::Listing(batch, None));
+            };
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(metadata) => {
+                    batch.push(Entry { name: entry.file_name(), status: Status::of(&metadata) });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Done::Listing(batch, Some(self)))
+    }
+}
+
+/// `O_NONBLOCK` keeps the opening of a FIFO from waiting for its other end; on a regular file it
+/// means nothing.
+fn open(root: &Dir, path: &Path) -> io::Result<Done> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+    regular(root.open_with(path, &options)?)
+}
+
+fn open_for_writing(root: &Dir, path: &Path, create: Create) -> io::Result<Done> {
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(nix::libc::O_NONBLOCK);
+    match create {
+        Create::New => options.create_new(true),
+        Create::Truncate => options.create(true).truncate(true),
+        Create::Keep => options.create(true),
+    };
+    regular(root.open_with(path, &options)?)
+}
+
+fn regular(file: cap_std::fs::File) -> io::Result<Done> {
+    let status = Status::of(&file.metadata()?);
+    match status.kind {
+        Kind::File => Ok(Done::File(file.into_std(), status)),
+        Kind::Directory => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
+fn list(root: &Dir, path: &Path) -> io::Result<Done> {
+    let status = Status::of(&root.metadata(path)?);
+    if status.kind == Kind::Directory {
+        return Listing { entries: root.read_dir(path)? }.next_batch();
+    }
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
+    Ok(Done::Listing(vec![Entry { name, status }], None))
+}
+
+fn set_modified(root: &Dir, path: &Path, time: SystemTime) -> io::Result<Done> {
+    // Opening for reading suffices to set times, which the owner may do to a file without write
+    // permission.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+    nothing(root.open_with(path, &options)?.into_std().set_modified(time))
+}
+
+fn commit(root: &Dir, file: File, rename: Option<(PathBuf, PathBuf)>) -> io::Result<Done> {
+    nix::unistd::close(file)?;
+    match rename {
+        Some((from, to)) => nothing(root.rename(from, root, to)),
+        None => Ok(Done::Nothing),
+    }
+}
+
+fn nothing(result: io::Result<()>) -> io::Result<Done> {
+    result.map(|()| Done::Nothing)
+}
+
+/// Burns CPU until the thread's own clock has moved on by `time`, so that a thread that loses its
+/// core does not get away with less. The clock is a system call: it is read once in a thousand
+/// turns (about a microsecond).
+fn compute(time: Duration) -> io::Result<()> {
+    let start: Duration = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    loop {
+        for _ in 0..1000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+        }
+        std::hint::black_box(state);
+        let now: Duration = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into();
+        if now.saturating_sub(start) >= time {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The one table of protocols: a name, and the session it stands for. A new protocol is a module
+//! and its row here.
+
+use std::net::IpAddr;
+
+use crate::echo;
+use crate::session::{Session, SharedSettings};
+
+/// The protocols that every server speaks, one at a time (`--protocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// Whatever arrives is sent back (RFC 862).
+    Echo,
+}
+
+impl Protocol {
+    /// A session for a client that has just connected from `peer`.
+    pub fn session(self, settings: &SharedSettings, peer: IpAddr) -> Box<dyn Session> {
+        let _ = peer;
+        match self {
+            Protocol::Echo => Box::new(echo::Session::new(settings)),
+        }
+    }
+
+    /// What a client is told that comes when there is no room, before its connection is closed.
+    pub fn refusal(self) -> &'static [u8] {
+        match self {
+            Protocol::Echo => b"",
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The contract between a protocol and whatever runs it.
+//!
+//! A [`Session`] is one conversation with one client, as a state machine: it says what it waits for
+//! ([`Action`]) and is told how that turned out ([`Event`]).
+//!
+//! **Invariant:** a protocol knows no sockets, no clock and no threads. Everything it learns of the
+//! world arrives in [`Session::handle`]; the time of day comes from [`Settings::now`].
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::job::{Done, Job, Root};
+
+/// One conversation with one client.
+pub trait Session: Send {
+    /// Names the one thing this session waits for. Stable until [`handle`](Self::handle): asking
+    /// twice changes nothing, but for [`Action::Run`], whose job is handed over once and
+    /// answered before the session is asked again.
+    fn poll(&mut self) -> Action<'_>;
+
+    /// How that thing turned out, or input on the control connection beside it.
+    fn handle(&mut self, event: Event<'_>);
+
+    /// How long the present phase of the conversation may last before [`Event::TimedOut`].
+    fn deadline(&self) -> Deadline;
+
+    /// Whether input on `Control` is wanted while an action on `Data` is pending: that is how ABOR,
+    /// STAT, QUIT and a vanished client are seen during a transfer. A session whose queue of
+    /// commands is full answers `false`, and the peer waits by TCP's own flow control.
+    fn accepts_control(&self) -> bool {
+        false
+    }
+}
+
+/// The time that a phase may take. The clock starts anew when `phase` changes, so that a client
+/// which sends a byte of its request now and then (slowloris) does not buy time with each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Differs from the one before when a new phase has begun. Compared for equality only; it may
+    /// wrap around.
+    pub phase: u32,
+    /// How long this phase may last from its start.
+    pub limit: Duration,
+}
+
+/// The two connections that a session can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chan {
+    /// The accepted connection. Dropping the session closes it.
+    Control,
+    /// The second one: FTP's data connection (RFC 959 §3.2), HTTP's call to its backend.
+    Data,
+}
+
+/// What a session waits for. What it lends (bytes, a file) stays untouched until the action is
+/// answered, also while control input is handled meanwhile: a completion-based executor has given
+/// its address to the kernel.
+///
+/// If, after control input, [`Session::poll`] names another action, the executor abandons the
+/// pending one and answers only the new one: that is how ABOR cuts a transfer.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// Wait for input. Answered by [`Event::Read`].
+    Read(Chan),
+    /// Send bytes, never an empty slice. Answered by [`Event::Wrote`], which may be short.
+    Write(Chan, &'a [u8]),
+    /// Send `length` bytes (more than zero) of `file` from `offset`. Answered by [`Event::Wrote`],
+    /// which may be short; `Wrote(0)` says that the file ended early.
+    SendFile {
+        /// Where to.
+        to: Chan,
+        /// A regular file, open for reading.
+        file: &'a File,
+        /// In bytes from the start of the file.
+        offset: u64,
+        /// In bytes.
+        length: u64,
+    },
+    /// Move input into `file` at `offset`. Answered by [`Event::Received`].
+    ReceiveFile {
+        /// Where from.
+        from: Chan,
+        /// A regular file, open for writing.
+        file: &'a File,
+        /// In bytes from the start of the file.
+        offset: u64,
+    },
+    /// Open a port for one data connection, on the address that the client reached us at. Replaces
+    /// whatever `Data` was. Answered by [`Event::Listening`].
+    Listen,
+    /// Wait for a data connection on that port. Asked again after [`Event::Opened`], the executor
+    /// drops the connection it had accepted and waits for another: that is how a stranger is
+    /// turned away. Answered by [`Event::Opened`].
+    Accept,
+    /// Open the data connection to this address, from the address that the client reached us at if
+    /// both are of one family and neither or both are loopback. Replaces whatever `Data` was.
+    /// Answered by [`Event::Opened`].
+    Connect(SocketAddr),
+    /// Close a connection in an orderly way: what was written still arrives. `Close(Data)` closes
+    /// its port too; a channel that is not open is closed already. Answered by
+    /// [`Event::Closed`].
+    Close(Chan),
+    /// Do something that blocks or burns CPU; the architecture decides where. Answered by
+    /// [`Event::Ran`].
+    Run(Job),
+    /// The conversation is over.
+    End,
+}
+
+/// How an action turned out.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Input on a connection, never to be had again: the session keeps what it cannot use yet.
+    /// Empty at the end of the stream. `Read(Control, …)` also arrives beside a pending action
+    /// on `Data` where [`Session::accepts_control`] says so; there an error on `Control` counts
+    /// as the end of its stream.
+    Read(Chan, &'a [u8]),
+    /// That many bytes were sent.
+    Wrote(usize),
+    /// That many bytes were moved into the file; 0 is the end of the stream.
+    Received(usize),
+    /// The port is open, at this address.
+    Listening(SocketAddr),
+    /// The data connection is there, with this peer.
+    Opened(SocketAddr),
+    /// The connection is closed.
+    Closed,
+    /// The job is done.
+    Ran(Done),
+    /// The action, whichever it was, failed.
+    Failed(io::Error),
+    /// The present phase outlasted its [`Deadline`].
+    TimedOut,
+    /// The server is leaving: finish what runs, say farewell, begin nothing new. Comes at most
+    /// once, and only while the pending action is `Read(Control)`; the session then no longer
+    /// reads from `Control`.
+    Drain,
+}
+
+/// What every session of a server shares.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder that is served. Nothing outside it can be named through it.
+    pub root: Root,
+    /// Whether clients may store, rename and delete.
+    pub writable: bool,
+    /// How long a client may be silent, or a transfer stand still.
+    pub idle_timeout: Duration,
+    /// Where HTTP's `/backend/…` calls.
+    pub backend: Option<SocketAddr>,
+    /// The time of day; a test puts a constant here.
+    pub now: fn() -> SystemTime,
+}
+
+/// The settings as sessions hold them.
+pub type SharedSettings = Arc<Settings>;
