@@ -63,7 +63,9 @@ struct Declaration {
 #[derive(Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Workers {
-    None,
+    /// None to count: as many as there are connections.
+    Uncounted,
+    One,
     Many,
 }
 
@@ -74,9 +76,7 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
         .other_options(vec!["--offline".to_owned()])
         .exec()
         .map_err(|error| {
-            Usage(format!(
-                "no cargo workspace here; run inside the repository: {error}"
-            ))
+            Usage(format!("no cargo workspace here; run inside the repository: {error}"))
         })?;
     let own = std::env::current_exe().context("the path of this program")?;
     let programs = own.parent().context("the folder of this program")?;
@@ -89,9 +89,7 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
         }
         let declaration = Declaration::deserialize(declared).map_err(|error| {
             let manifest = &package.manifest_path;
-            Usage(format!(
-                "{manifest}: [package.metadata.architecture]: {error}"
-            ))
+            Usage(format!("{manifest}: [package.metadata.architecture]: {error}"))
         })?;
         architectures.push(Contestant {
             name: package.name.to_string(),
@@ -106,15 +104,9 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
         });
     }
     architectures.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
-    let floors = vec![
-        floor(programs, "threads", Io::Blocking),
-        floor(programs, "epoll", Io::Readiness),
-    ];
-    Ok(Catalogue {
-        root: metadata.workspace_root.into_std_path_buf(),
-        architectures,
-        floors,
-    })
+    let floors =
+        vec![floor(programs, "threads", Io::Blocking), floor(programs, "epoll", Io::Readiness)];
+    Ok(Catalogue { root: metadata.workspace_root.into_std_path_buf(), architectures, floors })
 }
 
 fn floor(programs: &Path, model: &str, io: Io) -> Contestant {
@@ -138,10 +130,7 @@ pub(crate) fn pick<T: Clone>(
     names: &[String],
     name_of: impl Fn(&T) -> &str,
 ) -> Result<Vec<T>, Usage> {
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| all.iter().all(|one| name_of(one) != **name))
-    {
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
         let known: Vec<&str> = all.iter().map(&name_of).collect();
         return Err(Usage(format!(
             "no {what} is named {unknown}; there are: {}",
@@ -157,18 +146,11 @@ pub(crate) fn require_programs<'a>(
     contestants: impl IntoIterator<Item = &'a Contestant>,
 ) -> Result<(), Usage> {
     let missing = |one: &&Contestant| !one.program.is_file();
-    let missing: Vec<_> = contestants
-        .into_iter()
-        .filter(missing)
-        .map(|one| &*one.name)
-        .collect();
+    let missing: Vec<_> = contestants.into_iter().filter(missing).map(|one| &*one.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Usage(format!(
-        "not built: {}; run `make build` first",
-        missing.join(", ")
-    )))
+    Err(Usage(format!("not built: {}; run `make build` first", missing.join(", "))))
 }
 
 fn yes() -> bool {
@@ -183,10 +165,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_names_there_are() {
         let all = ["churn".to_owned(), "plaintext".to_owned()];
         let error = pick("workload", &all, &["chrun".to_owned()], |name| name).unwrap_err();
-        assert_eq!(
-            error.0,
-            "no workload is named chrun; there are: churn, plaintext"
-        );
+        assert_eq!(error.0, "no workload is named chrun; there are: churn, plaintext");
         assert_eq!(pick("workload", &all, &[], |name| name).unwrap(), all);
     }
 }

@@ -3,10 +3,7 @@
 //! Whatever happens, a server does not outlive its `Server`: dropping one kills what is left, and
 //! the kernel kills it should the harness itself be killed.
 
-#![allow(
-    unsafe_code,
-    reason = "what a child does between fork and exec has no safe form"
-)]
+#![allow(unsafe_code, reason = "what a child does between fork and exec has no safe form")]
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -61,7 +58,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server and awaits its ready line; what went wrong is told in words.
     ///
-    /// The server dies with the thread that calls this: that is how PR_SET_PDEATHSIG counts.
+    /// The server dies with the thread that calls this: that is how the kernel counts.
     pub(crate) fn start(launch: Launch<'_>) -> anyhow::Result<Self> {
         let log = File::create(&launch.log).context("the server's log")?;
         let mut command = Command::new(launch.program);
@@ -89,25 +86,13 @@ impl Server {
 
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| {
-            format!(
-                "cannot start {}",
-                launch.program.file_name().unwrap_or_default().display()
-            )
+            format!("cannot start {}", launch.program.file_name().unwrap_or_default().display())
         })?;
-        let stdout = child
-            .stdout
-            .take()
-            .expect("standard output was asked to be a pipe");
+        let stdout = child.stdout.take().expect("standard output was asked to be a pipe");
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let (log, stop_deadline) = (launch.log, launch.stop_deadline);
         // From here on, returning early drops the server and so ends it.
-        let mut server = Self {
-            child,
-            stdout,
-            address: unknown,
-            log,
-            stop_deadline,
-        };
+        let mut server = Self { child, stdout, address: unknown, log, stop_deadline };
         server.address = server.await_ready(started + launch.ready_deadline)?;
         Ok(server)
     }
@@ -223,20 +208,9 @@ impl Server {
     fn last_words(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let last = text
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        let last: String = last
-            .chars()
-            .filter(|char| !char.is_control())
-            .take(200)
-            .collect();
-        if last.is_empty() {
-            last
-        } else {
-            format!("; its last words: {last}")
-        }
+        let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let last: String = last.chars().filter(|char| !char.is_control()).take(200).collect();
+        if last.is_empty() { last } else { format!("; its last words: {last}") }
     }
 }
 
@@ -280,10 +254,7 @@ pub(crate) mod tests {
 
     fn refused(text: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
-        script(text, folder.path())
-            .err()
-            .expect("the script is no server")
-            .to_string()
+        script(text, folder.path()).err().expect("the script is no server").to_string()
     }
 
     #[test]
@@ -305,10 +276,7 @@ pub(crate) mod tests {
         let text = "trap '' TERM; echo listening on 127.0.0.1:9; sleep 61 & sleep 62";
         let server = script(text, folder.path()).unwrap();
         let pid = server.pid();
-        assert_eq!(
-            server.stop(),
-            ["did not end within 0.3 s of SIGTERM: killed"]
-        );
+        assert_eq!(server.stop(), ["did not end within 0.3 s of SIGTERM: killed"]);
         thread::sleep(Duration::from_millis(20));
         assert!(sample::group(pid).is_empty());
     }

@@ -36,17 +36,11 @@ impl Machine {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let memory_kib = field(&meminfo, "MemTotal").and_then(|text| {
-            text.split_ascii_whitespace()
-                .next()
-                .and_then(|number| number.parse::<u64>().ok())
+            text.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok())
         });
         let changes = said(Command::new("git").args(["status", "--porcelain", "-uno"]));
         let commit = said(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]));
-        let mark = if changes.is_none_or(|changes| changes.is_empty()) {
-            ""
-        } else {
-            "+"
-        };
+        let mark = if changes.is_none_or(|changes| changes.is_empty()) { "" } else { "+" };
         let unknown = || "unknown".to_owned();
         Self {
             cpu: field(&cpuinfo, "model name").map_or_else(unknown, str::to_owned),
@@ -73,20 +67,12 @@ impl Placement {
             return Self::unpinned();
         };
         let siblings = siblings.contains(&client);
-        Self {
-            server: Some(*server),
-            client: Some(client),
-            siblings,
-        }
+        Self { server: Some(*server), client: Some(client), siblings }
     }
 
     /// Everything may run everywhere.
     pub(crate) fn unpinned() -> Self {
-        Self {
-            server: None,
-            client: None,
-            siblings: false,
-        }
+        Self { server: None, client: None, siblings: false }
     }
 
     /// Keeps this thread, and the threads that it starts, off the server's processor.
@@ -108,9 +94,7 @@ fn allowed() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else {
         return Vec::new();
     };
-    (0..CpuSet::count())
-        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
-        .collect()
+    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect()
 }
 
 /// The processors of one core, itself among them.
@@ -135,10 +119,7 @@ fn one_line(path: &str) -> String {
 
 /// What a command printed, if it went well.
 fn said(command: &mut Command) -> Option<String> {
-    let output = command
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
+    let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

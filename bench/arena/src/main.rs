@@ -113,11 +113,12 @@ fn main() -> ExitCode {
 
 fn command(line: CommandLine) -> anyhow::Result<u8> {
     let catalogue = catalogue::discover()?;
-    let folder = line
-        .workloads
-        .unwrap_or_else(|| catalogue.root.join("bench/workloads"));
+    let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
     match line.command {
-        Command::List => list(&catalogue, &workload::load_folder(&folder)?),
+        Command::List => {
+            list(&catalogue, &workload::load_folder(&folder)?);
+            Ok(0)
+        }
         Command::Run(options) => measure(&catalogue, &workload::load_folder(&folder)?, options),
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
@@ -129,7 +130,7 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     }
 }
 
-fn list(catalogue: &Catalogue, workloads: &[Workload]) -> anyhow::Result<u8> {
+fn list(catalogue: &Catalogue, workloads: &[Workload]) {
     println!("Architectures:");
     for one in &catalogue.architectures {
         println!("  {:24} {}", one.name, one.description);
@@ -143,7 +144,6 @@ fn list(catalogue: &Catalogue, workloads: &[Workload]) -> anyhow::Result<u8> {
         let mark = if one.quick { '*' } else { ' ' };
         println!("{mark} {:24} {}", one.name, one.question.trim());
     }
-    Ok(0)
 }
 
 fn measure(catalogue: &Catalogue, all: &[Workload], options: RunOptions) -> anyhow::Result<u8> {
@@ -175,16 +175,10 @@ fn measure(catalogue: &Catalogue, all: &[Workload], options: RunOptions) -> anyh
     let header = Header::new(started, profile, seed, contestants, workloads);
     header.machine.placement.keep_off_the_server()?;
     let planned = Duration::from_millis(run::planned_ms(&header));
-    eprintln!(
-        "{} cells, about {} minutes",
-        header.planned(),
-        progress::minutes(planned)
-    );
+    eprintln!("{} cells, about {} minutes", header.planned(), progress::minutes(planned));
 
     let stage = Stage::new(header.machine.placement.clone(), backend)?;
-    let results = options
-        .out
-        .unwrap_or_else(|| catalogue.root.join("results"));
+    let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
     let mut writer = Writer::create(&results, started, header)?;
     run::run(&mut writer, &stage, &stop)?;
     print!("{}", report::for_terminal(writer.run()));
@@ -193,9 +187,7 @@ fn measure(catalogue: &Catalogue, all: &[Workload], options: RunOptions) -> anyh
     if stop.load(Ordering::SeqCst) {
         return Ok(INTERRUPTED);
     }
-    Ok(u8::from(
-        writer.run().cells.iter().any(record::Cell::went_wrong),
-    ))
+    Ok(u8::from(writer.run().cells.iter().any(record::Cell::went_wrong)))
 }
 
 /// The server behind the servers, if one of the workloads needs it.
@@ -203,15 +195,8 @@ fn backend(catalogue: &Catalogue, workloads: &[Workload]) -> anyhow::Result<Opti
     if !workloads.iter().any(|workload| workload.backend) {
         return Ok(None);
     }
-    let backend = catalogue
-        .architectures
-        .iter()
-        .find(|one| one.name == BACKEND);
-    Ok(Some(
-        backend
-            .with_context(|| format!("there is no {BACKEND} to be the backend"))?
-            .clone(),
-    ))
+    let backend = catalogue.architectures.iter().find(|one| one.name == BACKEND);
+    Ok(Some(backend.with_context(|| format!("there is no {BACKEND} to be the backend"))?.clone()))
 }
 
 /// A flag that Ctrl-C, SIGTERM and a closed terminal set.
@@ -235,16 +220,8 @@ fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
                 return Ok(INTERRUPTED);
             }
             let faults = check_one(&stage, contestant, protocol, &root);
-            let verdict = if faults.is_empty() {
-                "ok".to_owned()
-            } else {
-                faults.join("; ")
-            };
-            println!(
-                "{:24} {:6} {verdict}",
-                contestant.name,
-                protocol_name(protocol)
-            );
+            let verdict = if faults.is_empty() { "ok".to_owned() } else { faults.join("; ") };
+            println!("{:24} {:6} {verdict}", contestant.name, protocol_name(protocol));
             wrong += faults.len();
         }
     }
@@ -270,19 +247,9 @@ fn check_one(
         Ok(server) => server,
         Err(error) => return vec![format!("{error:#}")],
     };
-    let answer = verify(
-        server.address(),
-        &Request {
-            protocol,
-            path,
-            expected_bytes,
-        },
-    );
-    let mut faults: Vec<String> = answer
-        .err()
-        .map(|error| format!("it answers wrongly: {error:#}"))
-        .into_iter()
-        .collect();
+    let answer = verify(server.address(), &Request { protocol, path, expected_bytes });
+    let mut faults: Vec<String> =
+        answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {
         Some(death) => faults.push(death),
         None => faults.extend(server.stop()),

@@ -21,12 +21,7 @@ impl Progress {
         let style =
             ProgressStyle::with_template("[{bar:32}] {msg}").expect("the template is fixed");
         bar.set_style(style.progress_chars("=> "));
-        Self {
-            bar,
-            started: Instant::now(),
-            last_line: None,
-            doing: String::new(),
-        }
+        Self { bar, started: Instant::now(), last_line: None, doing: String::new() }
     }
 
     /// Says what is done now.
@@ -55,17 +50,9 @@ impl Progress {
     }
 
     fn show(&mut self) {
-        let left = left(
-            self.started.elapsed(),
-            self.bar.position(),
-            self.bar.length(),
-        );
+        let left = left(self.started.elapsed(), self.bar.position(), self.bar.length());
         let message = format!("{} left · {}", minutes(left), self.doing);
-        if self.bar.is_hidden()
-            && self
-                .last_line
-                .is_none_or(|last| last.elapsed() >= LINE_EVERY)
-        {
+        if self.bar.is_hidden() && self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             eprintln!("{message}");
             self.last_line = Some(Instant::now());
         }
@@ -76,11 +63,7 @@ impl Progress {
 /// The rest of the plan, stretched by how much longer than planned it has taken so far.
 fn left(elapsed: Duration, done_ms: u64, planned_ms: Option<u64>) -> Duration {
     let rest = Duration::from_millis(planned_ms.unwrap_or(0).saturating_sub(done_ms));
-    if done_ms == 0 {
-        rest
-    } else {
-        rest.mul_f64(elapsed.as_secs_f64() * 1000.0 / done_ms as f64)
-    }
+    if done_ms == 0 { rest } else { rest.mul_f64(elapsed.as_secs_f64() * 1000.0 / done_ms as f64) }
 }
 
 /// Minutes and seconds, rounded up.
@@ -96,9 +79,9 @@ mod tests {
     #[test]
     fn the_time_left_grows_with_what_the_plan_forgot() {
         let second = Duration::from_secs(1);
-        assert_eq!(left(second * 0, 0, Some(90_000)), second * 90);
+        assert_eq!(left(Duration::ZERO, 0, Some(90_000)), second * 90);
         assert_eq!(left(second * 20, 10_000, Some(90_000)), second * 160);
-        assert_eq!(left(second, 90_000, Some(90_000)), second * 0);
+        assert_eq!(left(second, 90_000, Some(90_000)), Duration::ZERO);
         assert_eq!(minutes(second * 160), "2:40");
     }
 }

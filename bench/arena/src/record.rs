@@ -96,9 +96,7 @@ impl Header {
         &'a self,
         workload: &'a Workload,
     ) -> impl Iterator<Item = &'a Contestant> {
-        self.contestants
-            .iter()
-            .filter(|contestant| workload.floor || !contestant.floor)
+        self.contestants.iter().filter(|contestant| workload.floor || !contestant.floor)
     }
 
     /// How many cells the run has when it is whole.
@@ -140,16 +138,8 @@ impl Run {
                     .with_context(|| format!("{}:{}", named(CELLS_FILE), index + 1))
             })
             .collect::<anyhow::Result<_>>()?;
-        let name = folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        Ok(Self {
-            name,
-            header,
-            cells,
-        })
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, header, cells })
     }
 
     pub(crate) fn whole(&self) -> bool {
@@ -182,26 +172,13 @@ impl Writer {
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
         let text = serde_json::to_string_pretty(&header)? + "\n";
         fs::write(folder.join(HEADER_FILE), text)?;
-        let cells = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(folder.join(CELLS_FILE))?;
-        Ok(Self {
-            folder,
-            cells,
-            run: Run {
-                name,
-                header,
-                cells: Vec::new(),
-            },
-        })
+        let cells = OpenOptions::new().append(true).create(true).open(folder.join(CELLS_FILE))?;
+        Ok(Self { folder, cells, run: Run { name, header, cells: Vec::new() } })
     }
 
     pub(crate) fn append(&mut self, cell: Cell) -> anyhow::Result<()> {
         let line = serde_json::to_string(&cell)? + "\n";
-        self.cells
-            .write_all(line.as_bytes())
-            .context("writing a cell")?;
+        self.cells.write_all(line.as_bytes()).context("writing a cell")?;
         self.cells.sync_data().context("writing a cell")?;
         self.run.cells.push(cell);
         Ok(())

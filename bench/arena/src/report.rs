@@ -29,10 +29,7 @@ pub(crate) fn generate(results: &Path) -> anyhow::Result<PathBuf> {
     let runs = newest_by_profile(read_all(results)?);
     if runs.is_empty() {
         let folder = results.display();
-        return Err(Usage(format!(
-            "no recorded run in {folder}; make one with `arena run`"
-        ))
-        .into());
+        return Err(Usage(format!("no recorded run in {folder}; make one with `arena run`")).into());
     }
     let readme = results.join("README.md");
     fs::write(&readme, readme_of(&runs)).with_context(|| readme.display().to_string())?;
@@ -45,20 +42,14 @@ pub(crate) fn for_terminal(run: &Run) -> String {
     for workload in &run.header.workloads {
         let table = table(run, workload);
         if !table.rows.is_empty() {
-            push(
-                &mut out,
-                &format!("\n{} ({})", workload.title, workload.name),
-            );
+            push(&mut out, &format!("\n{} ({})", workload.title, workload.name));
             push(&mut out, render(&table, Style::Terminal).trim_end());
             for remark in &table.remarks {
                 push(&mut out, &format!("  {remark}"));
             }
         }
     }
-    push(
-        &mut out,
-        &format!("\n{}", render(&answers(run), Style::Terminal)),
-    );
+    push(&mut out, &format!("\n{}", render(&answers(run), Style::Terminal)));
     out
 }
 
@@ -67,9 +58,7 @@ fn newest_by_profile(runs: Vec<Run>) -> Vec<Run> {
     let mut newest: BTreeMap<(bool, String), Run> = BTreeMap::new();
     for run in runs {
         let key = (run.header.profile != "quick", run.header.profile.clone());
-        let kept = newest
-            .get(&key)
-            .is_some_and(|known| known.whole() && !run.whole());
+        let kept = newest.get(&key).is_some_and(|known| known.whole() && !run.whole());
         if !kept {
             newest.insert(key, run);
         }
@@ -94,25 +83,16 @@ fn readme_of(runs: &[Run]) -> String {
 
 fn section(out: &mut String, run: &Run) {
     let header = &run.header;
-    push(
-        out,
-        &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name),
-    );
+    push(out, &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name));
     push(out, render(&answers(run), Style::Markdown).trim_end());
     push(out, &format!("\n{}", machine(run)));
     if !run.whole() {
         let (done, planned) = (run.cells.len(), header.planned());
-        push(
-            out,
-            &format!("\nThis run was cut short: {done} of {planned} cells."),
-        );
+        push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
     }
     for workload in &header.workloads {
         let table = table(run, workload);
-        push(
-            out,
-            &format!("\n### {} (`{}`)\n", workload.title, workload.name),
-        );
+        push(out, &format!("\n### {} (`{}`)\n", workload.title, workload.name));
         push(out, workload.question.trim());
         push(out, &format!("\nExpected: {}", workload.expectation.trim()));
         push(out, &format!("\n{}.\n", load(workload)));
@@ -136,10 +116,8 @@ fn answers(run: &Run) -> Table {
     for workload in &run.header.workloads {
         let lines = lines(run, workload);
         // The floors are yardsticks, and serving few is cheap but no answer.
-        let candidates: Vec<&Line<'_>> = lines
-            .iter()
-            .filter(|line| !line.contestant.floor && line.served_all())
-            .collect();
+        let candidates: Vec<&Line<'_>> =
+            lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
         rows.push(vec![
             workload.name.clone(),
             lowest_cpu(&candidates),
@@ -147,33 +125,21 @@ fn answers(run: &Run) -> Table {
         ]);
     }
     let columns = vec!["workload", "lowest CPU per request", "highest throughput"];
-    Table {
-        columns,
-        rows,
-        remarks: Vec::new(),
-    }
+    Table { columns, rows, remarks: Vec::new() }
 }
 
 fn lowest_cpu(candidates: &[&Line<'_>]) -> String {
-    let values = candidates
-        .iter()
-        .map(|line| (line.contestant.name.as_str(), line.cpu_us()));
+    let values = candidates.iter().map(|line| (line.contestant.name.as_str(), line.cpu_us()));
     best(values.collect(), f64::total_cmp, "µs")
 }
 
 fn highest_throughput(candidates: &[&Line<'_>]) -> String {
     let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
-    let bound: Vec<_> = candidates
-        .iter()
-        .filter(bound)
-        .map(|l| &*l.contestant.name)
-        .collect();
+    let bound: Vec<_> = candidates.iter().filter(bound).map(|l| &*l.contestant.name).collect();
     if !bound.is_empty() {
         return format!("not decided, CLIENT-BOUND: {}", bound.join(", "));
     }
-    let values = candidates
-        .iter()
-        .map(|line| (line.contestant.name.as_str(), line.rate_per_s()));
+    let values = candidates.iter().map(|line| (line.contestant.name.as_str(), line.rate_per_s()));
     best(values.collect(), |a, b| b.total_cmp(a), "requests/s")
 }
 
@@ -193,18 +159,12 @@ fn best(
         return "none served every connection".to_owned();
     };
     let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
-    let compared: Vec<(&str, Option<Comparison>)> = others
-        .iter()
-        .map(|(other, theirs)| (*other, compare(theirs, blocks)))
-        .collect();
+    let compared: Vec<(&str, Option<Comparison>)> =
+        others.iter().map(|(other, theirs)| (*other, compare(theirs, blocks))).collect();
     let unsure = |(_, comparison): &&(&str, Option<Comparison>)| {
         comparison.is_none_or(|comparison| !comparison.told_apart)
     };
-    let same: Vec<&str> = compared
-        .iter()
-        .filter(unsure)
-        .map(|(other, _)| *other)
-        .collect();
+    let same: Vec<&str> = compared.iter().filter(unsure).map(|(other, _)| *other).collect();
     let sureness = match (same.is_empty(), compared.first()) {
         (_, None) => "no other to compare".to_owned(),
         (false, _) => format!("not told apart from {}", same.join(", ")),
@@ -254,11 +214,8 @@ fn machine(run: &Run) -> String {
     });
     let most = stolen.filter(|share| share.is_finite()).fold(0.0, f64::max);
     if most > STEAL_WORTH_A_WORD {
-        let percent = number((most * 100.0).round());
-        let _ = write!(
-            text,
-            " The hypervisor took up to {percent}% of the machine from a cell."
-        );
+        let percent = (most * 100.0).round();
+        let _ = write!(text, " The hypervisor took up to {percent}% of the machine from a cell.");
     }
     text
 }
@@ -268,18 +225,11 @@ fn load(workload: &Workload) -> String {
     let mut parts = vec![format!(
         "{} {}",
         crate::run::protocol_name(workload.protocol).to_uppercase(),
-        if workload.path.is_empty() {
-            "messages"
-        } else {
-            &workload.path
-        }
+        if workload.path.is_empty() { "messages" } else { &workload.path }
     )];
     parts.push(format!("{} connections", workload.connections));
     if workload.idle_connections > 0 {
-        parts.push(format!(
-            "{} idle ones beside them",
-            workload.idle_connections
-        ));
+        parts.push(format!("{} idle ones beside them", workload.idle_connections));
     }
     if let Some(requests) = workload.requests_per_connection {
         parts.push(format!("{requests} requests a connection"));
@@ -294,10 +244,7 @@ fn load(workload: &Workload) -> String {
         parts.push(format!("{workers} workers where there are workers"));
     }
     let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
-    parts.push(format!(
-        "{} blocks of {duration} ms after {warm_up} ms",
-        workload.blocks
-    ));
+    parts.push(format!("{} blocks of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
 }
 

@@ -52,12 +52,7 @@ pub(crate) struct Stage {
 pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(header.seed);
     let mut slots = Vec::new();
-    let most_blocks = header
-        .workloads
-        .iter()
-        .map(|workload| workload.blocks)
-        .max()
-        .unwrap_or(0);
+    let most_blocks = header.workloads.iter().map(|workload| workload.blocks).max().unwrap_or(0);
     for block in 1..=most_blocks {
         for (workload, definition) in header.workloads.iter().enumerate() {
             if block > definition.blocks {
@@ -67,17 +62,12 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
                 .filter(|&one| definition.floor || !header.contestants[one].floor)
                 .collect();
             random.shuffle(&mut order);
-            slots.extend(
-                order
-                    .into_iter()
-                    .zip(1..)
-                    .map(|(contestant, position)| Slot {
-                        workload,
-                        contestant,
-                        block,
-                        position,
-                    }),
-            );
+            slots.extend(order.into_iter().zip(1..).map(|(contestant, position)| Slot {
+                workload,
+                contestant,
+                block,
+                position,
+            }));
         }
     }
     slots
@@ -85,10 +75,7 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
 
 /// The time that a header's plan should take, in milliseconds.
 pub(crate) fn planned_ms(header: &Header) -> u64 {
-    schedule(header)
-        .iter()
-        .map(|slot| cell_ms(&header.workloads[slot.workload]))
-        .sum()
+    schedule(header).iter().map(|slot| cell_ms(&header.workloads[slot.workload])).sum()
 }
 
 fn cell_ms(workload: &Workload) -> u64 {
@@ -106,10 +93,7 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
         let workload = &header.workloads[slot.workload];
         let contestant = &header.contestants[slot.contestant];
         let label = format!("{} · {}", workload.name, contestant.name);
-        progress.doing(format!(
-            "block {}/{} · {label}",
-            slot.block, workload.blocks
-        ));
+        progress.doing(format!("block {}/{} · {label}", slot.block, workload.blocks));
         let cell = stage.cell(workload, contestant, &slot, stop);
         if stop.load(Ordering::SeqCst) {
             // A cell that was cut short is not comparable with the others.
@@ -179,10 +163,7 @@ impl Stage {
         faults: &mut Vec<String>,
         stop: &AtomicBool,
     ) -> anyhow::Result<(Outcome, Option<Used>)> {
-        let backend = workload
-            .backend
-            .then(|| self.start_backend(workload))
-            .transpose()?;
+        let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
         let behind = backend.as_ref().map(Server::address);
         let mut server = self.start(
             workload.protocol,
@@ -199,12 +180,7 @@ impl Stage {
             None => faults.extend(server.stop()),
         }
         if let Some(backend) = backend {
-            faults.extend(
-                backend
-                    .stop()
-                    .into_iter()
-                    .map(|fault| format!("the backend {fault}")),
-            );
+            faults.extend(backend.stop().into_iter().map(|fault| format!("the backend {fault}")));
         }
         result
     }
@@ -224,9 +200,7 @@ impl Stage {
             Phase::Done => {
                 let end = Counters::read(server.pid());
                 let loaded = Footprint::read(server.pid());
-                used = before
-                    .take()
-                    .map(|before| before.until(&end, at_rest, loaded));
+                used = before.take().map(|before| before.until(&end, at_rest, loaded));
             }
         };
         let outcome = loadgen::run(&plan, stop, &mut on_phase).context("the load generator")?;
@@ -255,7 +229,8 @@ impl Stage {
         }
     }
 
-    /// Starts a contestant with the command line that all of them have.
+    /// Starts a contestant with the command line that all architectures have; a floor knows no
+    /// protocol, only what it replies.
     pub(crate) fn start(
         &self,
         protocol: Protocol,
@@ -266,9 +241,11 @@ impl Stage {
     ) -> anyhow::Result<Server> {
         let mut arguments = contestant.arguments.clone();
         let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
-        give("--protocol", protocol_name(protocol).to_owned());
         give("--listen", "127.0.0.1:0".to_owned());
-        if !contestant.floor {
+        if contestant.floor {
+            give("--reply", protocol_name(protocol).to_owned());
+        } else {
+            give("--protocol", protocol_name(protocol).to_owned());
             give("--root", root.display().to_string());
         }
         if let Some(workers) = workers.filter(|_| contestant.many_workers) {
@@ -289,19 +266,9 @@ impl Stage {
 
     /// The backend shares the client's processor, for it is part of the world outside the server.
     fn start_backend(&self, workload: &Workload) -> anyhow::Result<Server> {
-        let contestant = self
-            .backend
-            .as_ref()
-            .context("there is no backend to start")?;
+        let contestant = self.backend.as_ref().context("there is no backend to start")?;
         let root = self.root(workload).display().to_string();
-        let arguments = [
-            "--protocol",
-            "http",
-            "--listen",
-            "127.0.0.1:0",
-            "--root",
-            &root,
-        ];
+        let arguments = ["--protocol", "http", "--listen", "127.0.0.1:0", "--root", &root];
         Server::start(Launch {
             program: &contestant.program,
             arguments: arguments.map(str::to_owned).to_vec(),
@@ -330,11 +297,7 @@ impl Stage {
 impl<'a> Request<'a> {
     fn of(workload: &'a Workload) -> Self {
         let path = &workload.path;
-        Self {
-            protocol: workload.protocol,
-            path,
-            expected_bytes: workload.expected_bytes,
-        }
+        Self { protocol: workload.protocol, path, expected_bytes: workload.expected_bytes }
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
-use procfs::process::{MMapExtension, Stat};
 use procfs::CurrentSI as _;
+use procfs::process::{MMapExtension, Stat};
 use serde::{Deserialize, Serialize};
 
 /// A process, told from a later one of the same pid by its start.
@@ -111,16 +111,7 @@ impl Counters {
         for stat in &stats {
             add_switches(stat.pid, &mut switches, &mut threads);
         }
-        Self {
-            cpu_read,
-            cpu_s,
-            user_s,
-            system_s,
-            switches_read,
-            switches,
-            threads,
-            machine,
-        }
+        Self { cpu_read, cpu_s, user_s, system_s, switches_read, switches, threads, machine }
     }
 
     /// What was used from `self` to `end`.
@@ -195,11 +186,7 @@ pub(crate) fn tree(root: i32) -> Vec<Process> {
 /// The members of a process group that have not ended.
 pub(crate) fn group(leader: i32) -> Vec<Process> {
     let member = |stat: &Stat| stat.pgrp == leader && !ended(stat);
-    all_stats()
-        .iter()
-        .filter(|stat| member(stat))
-        .map(Process::of)
-        .collect()
+    all_stats().iter().filter(|stat| member(stat)).map(Process::of).collect()
 }
 
 /// Those of `processes` that have not ended.
@@ -213,10 +200,7 @@ pub(crate) fn still_alive(processes: &[Process]) -> Vec<Process> {
 
 impl Process {
     fn of(stat: &Stat) -> Self {
-        Self {
-            pid: stat.pid,
-            started: stat.starttime,
-        }
+        Self { pid: stat.pid, started: stat.starttime }
     }
 }
 
@@ -226,9 +210,7 @@ fn ended(stat: &Stat) -> bool {
 
 fn all_stats() -> Vec<Stat> {
     let processes = procfs::process::all_processes().into_iter().flatten();
-    processes
-        .filter_map(|process| process.ok()?.stat().ok())
-        .collect()
+    processes.filter_map(|process| process.ok()?.stat().ok()).collect()
 }
 
 /// The tree's stats, zombies included: their CPU is not yet counted in their parent.
@@ -251,27 +233,17 @@ fn clock_s(pid: i32) -> Option<f64> {
 }
 
 fn add_switches(pid: i32, switches: &mut Switches, threads: &mut BTreeSet<i32>) {
-    for task in fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let Ok(status) = fs::read_to_string(task.path().join("status")) else {
             continue;
         };
         let count = |key: &str| {
             let value = status.lines().rev().find_map(|line| line.strip_prefix(key));
-            value
-                .and_then(|value| value.trim().parse().ok())
-                .unwrap_or(0)
+            value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
         };
         switches.voluntary += count("voluntary_ctxt_switches:");
         switches.involuntary += count("nonvoluntary_ctxt_switches:");
-        threads.extend(
-            task.file_name()
-                .to_str()
-                .and_then(|tid| tid.parse::<i32>().ok()),
-        );
+        threads.extend(task.file_name().to_str().and_then(|tid| tid.parse::<i32>().ok()));
     }
 }
 
@@ -279,9 +251,7 @@ fn add_switches(pid: i32, switches: &mut Switches, threads: &mut BTreeSet<i32>) 
 fn netstat_counter(text: &str, name: &str) -> u64 {
     let lines: Vec<&str> = text.lines().collect();
     for pair in lines.chunks_exact(2) {
-        let place = pair[0]
-            .split_ascii_whitespace()
-            .position(|word| word == name);
+        let place = pair[0].split_ascii_whitespace().position(|word| word == name);
         if let Some(value) = place.and_then(|place| pair[1].split_ascii_whitespace().nth(place)) {
             return value.parse().unwrap_or(0);
         }
@@ -306,16 +276,13 @@ mod tests {
         let own = std::process::id() as i32;
         let before = Counters::read(own);
         let work =
-            (0..3_000_000_u64).fold(1_u64, |sum, n| std::hint::black_box(sum ^ (sum * n + n)));
+            (0..3_000_000_u64).fold(1_u64, |sum, n| std::hint::black_box(sum.wrapping_mul(n) ^ n));
         std::hint::black_box(work);
         let end = Counters::read(own);
         let footprint = Footprint::read(own);
         let used = before.until(&end, footprint, footprint);
         assert!(used.cpu_s > 0.0, "{used:?}");
-        assert!(
-            footprint.pss_bytes > 0 && footprint.private_bytes > 0,
-            "{footprint:?}"
-        );
+        assert!(footprint.pss_bytes > 0 && footprint.private_bytes > 0, "{footprint:?}");
         assert!(footprint.threads >= 1 && footprint.processes >= 1 && footprint.descriptors >= 3);
     }
 }

@@ -36,11 +36,7 @@ pub(crate) type Blocks = Vec<(u32, f64)>;
 pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mut values: Vec<f64> = values.into_iter().collect();
     let median = median(&mut values)?;
-    Some(Spread {
-        median,
-        low: *values.first()?,
-        high: *values.last()?,
-    })
+    Some(Spread { median, low: *values.first()?, high: *values.last()? })
 }
 
 /// Compares two contestants over the blocks that both have; none when there is no such block.
@@ -51,22 +47,14 @@ pub(crate) fn compare(first: &Blocks, second: &Blocks) -> Option<Comparison> {
         let (low, high) = bootstrap(&logs);
         let excludes_one = low > 1.0 || high < 1.0;
         let told_apart = excludes_one && ratio.max(1.0 / ratio) >= PRACTICAL_RATIO;
-        return Some(Comparison {
-            ratio,
-            interval: Some((low, high)),
-            told_apart,
-        });
+        return Some(Comparison { ratio, interval: Some((low, high)), told_apart });
     }
     let a = spread(paired(first, second).map(|(a, _)| a))?;
     let b = spread(paired(first, second).map(|(_, b)| b))?;
     // A single block has no spread, so it tells nothing apart.
     let overlap = logs.len() < 2 || (a.low <= b.high && b.low <= a.high);
     let told_apart = !overlap && ratio.max(1.0 / ratio) >= PRACTICAL_RATIO;
-    Some(Comparison {
-        ratio,
-        interval: None,
-        told_apart,
-    })
+    Some(Comparison { ratio, interval: None, told_apart })
 }
 
 /// The 95% interval of the median ratio, from resampled blocks.
@@ -74,9 +62,8 @@ fn bootstrap(logs: &[f64]) -> (f64, f64) {
     let mut random = fastrand::Rng::with_seed(BOOTSTRAP_SEED);
     let mut medians: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            let mut resample: Vec<f64> = (0..logs.len())
-                .map(|_| logs[random.usize(..logs.len())])
-                .collect();
+            let mut resample: Vec<f64> =
+                (0..logs.len()).map(|_| logs[random.usize(..logs.len())]).collect();
             median(&mut resample).expect("a resample is as long as its sample")
         })
         .collect();
@@ -109,25 +96,14 @@ mod tests {
     use super::*;
 
     fn blocks(values: &[f64]) -> Blocks {
-        values
-            .iter()
-            .enumerate()
-            .map(|(block, &value)| (block as u32, value))
-            .collect()
+        values.iter().enumerate().map(|(block, &value)| (block as u32, value)).collect()
     }
 
     #[test]
     fn a_median_is_the_middle_or_between_the_two_middles() {
         assert_eq!(spread([]), None);
-        assert_eq!(
-            spread([3.0, 1.0, 2.0]),
-            Some(Spread {
-                median: 2.0,
-                low: 1.0,
-                high: 3.0
-            })
-        );
-        assert_eq!(spread([4.0, 1.0, 2.0, 3.0]).unwrap().median, 2.5);
+        assert_eq!(spread([3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0 }));
+        assert_eq!(spread([4.0, 2.0]), Some(Spread { median: 3.0, low: 2.0, high: 4.0 }));
     }
 
     #[test]

@@ -46,10 +46,7 @@ pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
     let of = |contestant: &'a Contestant| {
         let is_of =
             |cell: &&Cell| cell.workload == workload.name && cell.contestant == contestant.name;
-        Line {
-            contestant,
-            cells: run.cells.iter().filter(is_of).collect(),
-        }
+        Line { contestant, cells: run.cells.iter().filter(is_of).collect() }
     };
     let all = run.header.contestants_of(workload).map(of);
     all.filter(|line| !line.cells.is_empty()).collect()
@@ -65,28 +62,15 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
             let floor = lines
                 .iter()
                 .find(|other| other.contestant.floor && other.contestant.io == line.contestant.io);
-            columns
-                .iter()
-                .map(|(_, cell)| cell(line, workload, floor))
-                .collect()
+            columns.iter().map(|(_, cell)| cell(line, workload, floor)).collect()
         })
         .collect();
-    let mut remarks: Vec<String> = lines
-        .iter()
-        .flat_map(|line| line.remarks(workload))
-        .collect();
+    let mut remarks: Vec<String> = lines.iter().flat_map(|line| line.remarks(workload)).collect();
     remarks.extend(not_told_apart(&lines));
-    Table {
-        columns: columns.into_iter().map(|(name, _)| name).collect(),
-        rows,
-        remarks,
-    }
+    Table { columns: columns.into_iter().map(|(name, _)| name).collect(), rows, remarks }
 }
 
-type Column = (
-    &'static str,
-    fn(&Line<'_>, &Workload, Option<&Line<'_>>) -> String,
-);
+type Column = (&'static str, fn(&Line<'_>, &Workload, Option<&Line<'_>>) -> String);
 
 /// The columns that a workload has, in order.
 fn columns(workload: &Workload) -> Vec<Column> {
@@ -108,28 +92,18 @@ fn columns(workload: &Workload) -> Vec<Column> {
     if workload.file_bytes.is_some() {
         columns.push(("MiB/s", |line, _, _| middle(line.mib_per_s())));
     }
-    columns.push(("p50 µs", |line, _, _| {
-        middle(line.latency(|one| one.service_us.p50))
-    }));
-    columns.push(("p99 µs", |line, _, _| {
-        middle(line.latency(|one| one.service_us.p99))
-    }));
+    columns.push(("p50 µs", |line, _, _| middle(line.latency(|one| one.service_us.p50))));
+    columns.push(("p99 µs", |line, _, _| middle(line.latency(|one| one.service_us.p99))));
     columns.push(("served", |line, _, _| line.served_text()));
     columns.push(("switches/request", |line, _, _| line.switches_text()));
-    columns.push(("PSS MiB", |line, _, _| {
-        middle(line.footprint(|one| mib(one.pss_bytes)))
-    }));
+    columns.push(("PSS MiB", |line, _, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
     if workload.idle_connections > 0 {
         columns.push(("KiB/connection", |line, workload, _| {
             middle(line.kib_per_connection(workload))
         }));
     }
-    columns.push(("threads", |line, _, _| {
-        middle(line.footprint(|one| one.threads as f64))
-    }));
-    columns.push(("processes", |line, _, _| {
-        middle(line.footprint(|one| one.processes as f64))
-    }));
+    columns.push(("threads", |line, _, _| count(line.footprint(|one| one.threads as f64))));
+    columns.push(("processes", |line, _, _| count(line.footprint(|one| one.processes as f64))));
     columns
 }
 
@@ -172,19 +146,13 @@ impl Line<'_> {
             let outcome = cell.outcome.as_ref();
             outcome.is_some_and(|one| one.connections_served >= one.connections_offered)
         };
-        self.cells
-            .iter()
-            .filter(|cell| verdict(cell) <= Verdict::Starved)
-            .all(served)
+        self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved).all(served)
     }
 
     /// The worst verdict among the cells that count; of none, the worst there is.
     pub(crate) fn worst(&self) -> Verdict {
         let verdicts = self.cells.iter().map(|cell| verdict(cell));
-        let counting = verdicts
-            .clone()
-            .filter(|verdict| *verdict <= Verdict::ClientBound)
-            .max();
+        let counting = verdicts.clone().filter(|verdict| *verdict <= Verdict::ClientBound).max();
         counting.or(verdicts.max()).unwrap_or(Verdict::Failed)
     }
 
@@ -242,11 +210,7 @@ impl Line<'_> {
             per_request(switches as f64, used.switches_window_s, outcome)
         });
         let complete = |cell: &&Cell| cell.used.as_ref().is_none_or(|used| used.switches_complete);
-        let mark = if self.cells.iter().all(complete) {
-            ""
-        } else {
-            "≥ "
-        };
+        let mark = if self.cells.iter().all(complete) { "" } else { "≥ " };
         match spread(values.into_iter().map(|(_, value)| value)) {
             Some(spread) => format!("{mark}{}", number(spread.median)),
             None => NOTHING.to_owned(),
@@ -255,17 +219,12 @@ impl Line<'_> {
 
     /// Of the block in which the fewest connections were served.
     fn served_text(&self) -> String {
-        let outcomes = self
-            .cells
-            .iter()
-            .filter(|cell| verdict(cell) <= Verdict::Starved);
+        let outcomes = self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved);
         let worst = outcomes
             .filter_map(|cell| cell.outcome.as_ref())
             .map(|outcome| (outcome.connections_served, outcome.connections_offered))
             .min();
-        worst.map_or(NOTHING.to_owned(), |(served, offered)| {
-            format!("{served}/{offered}")
-        })
+        worst.map_or(NOTHING.to_owned(), |(served, offered)| format!("{served}/{offered}"))
     }
 
     /// What went wrong, the same words once with the blocks they are of.
@@ -337,10 +296,7 @@ fn not_told_apart(lines: &[Line<'_>]) -> Option<String> {
     match (ranked.len(), pairs.len()) {
         (0 | 1, _) => None,
         (_, 0) => Some("By CPU per request all are told apart.".to_owned()),
-        _ => Some(format!(
-            "By CPU per request not told apart: {}.",
-            pairs.join("; ")
-        )),
+        _ => Some(format!("By CPU per request not told apart: {}.", pairs.join("; "))),
     }
 }
 
@@ -373,9 +329,6 @@ fn mib(bytes: u64) -> f64 {
 
 /// Three significant digits, or all digits of a large number in groups.
 pub(crate) fn number(value: f64) -> String {
-    if value == value.trunc() && value < 1000.0 {
-        return format!("{value:.0}");
-    }
     let decimals = match value {
         small if small < 9.995 => 2,
         middling if middling < 99.95 => 1,
@@ -389,6 +342,12 @@ pub(crate) fn number(value: f64) -> String {
     groups.join(",")
 }
 
+/// The median of what is counted in whole ones.
+fn count(blocks: Blocks) -> String {
+    let spread = spread(blocks.into_iter().map(|(_, value)| value));
+    spread.map_or(NOTHING.to_owned(), |spread| spread.median.round().to_string())
+}
+
 fn ascii(digits: &[u8]) -> &str {
     str::from_utf8(digits).expect("digits are ASCII")
 }
@@ -400,8 +359,8 @@ mod tests {
     #[test]
     fn a_number_has_three_digits_or_groups() {
         let check = |value, expected| assert_eq!(number(value), expected);
-        check(0.0, "0");
-        check(64.0, "64");
+        check(0.0, "0.00");
+        check(64.0, "64.0");
         check(0.123_4, "0.12");
         check(9.876, "9.88");
         check(12.34, "12.3");

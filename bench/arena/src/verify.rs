@@ -34,52 +34,29 @@ pub(crate) fn verify(server: SocketAddr, request: &Request<'_>) -> anyhow::Resul
 
 fn http(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {
     let path = request.path;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: arena\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: arena\r\nConnection: close\r\n\r\n")?;
     let mut reader = BufReader::new(stream);
     let status = read_line(&mut reader)?;
-    ensure!(
-        status.starts_with("HTTP/1.1 200"),
-        "GET {path} was answered by {status:?}"
-    );
+    ensure!(status.starts_with("HTTP/1.1 200"), "GET {path} was answered by {status:?}");
     let mut length = None;
     loop {
         let line = read_line(&mut reader)?;
         let Some((name, value)) = line.split_once(':') else {
-            ensure!(
-                line.is_empty(),
-                "GET {path} has a header without a colon: {line:?}"
-            );
+            ensure!(line.is_empty(), "GET {path} has a header without a colon: {line:?}");
             break;
         };
         if name.eq_ignore_ascii_case("content-length") {
-            length = Some(
-                value
-                    .trim()
-                    .parse::<u64>()
-                    .context("Content-Length is no number")?,
-            );
+            length = Some(value.trim().parse::<u64>().context("Content-Length is no number")?);
         }
     }
     let length = length.with_context(|| format!("GET {path} has no Content-Length"))?;
     if let Some(expected) = request.expected_bytes {
-        ensure!(
-            length == expected,
-            "GET {path} has {length} bytes instead of {expected}"
-        );
+        ensure!(length == expected, "GET {path} has {length} bytes instead of {expected}");
     }
     let mut body = vec![0; length.min(BODY_LIMIT_BYTES) as usize];
-    reader
-        .read_exact(&mut body)
-        .with_context(|| format!("the body of GET {path}"))?;
+    reader.read_exact(&mut body).with_context(|| format!("the body of GET {path}"))?;
     let wrong = path == "/plaintext" && body != b"Hello, World!";
-    ensure!(
-        !wrong,
-        "GET {path} has the body {:?}",
-        String::from_utf8_lossy(&body)
-    );
+    ensure!(!wrong, "GET {path} has the body {:?}", String::from_utf8_lossy(&body));
     Ok(())
 }
 
@@ -87,14 +64,8 @@ fn echo(mut stream: TcpStream) -> anyhow::Result<()> {
     let sent = b"what is sent comes back";
     stream.write_all(sent)?;
     let mut back = vec![0; sent.len()];
-    stream
-        .read_exact(&mut back)
-        .context("waiting for the echo")?;
-    ensure!(
-        back == sent,
-        "the echo came back as {:?}",
-        String::from_utf8_lossy(&back)
-    );
+    stream.read_exact(&mut back).context("waiting for the echo")?;
+    ensure!(back == sent, "the echo came back as {:?}", String::from_utf8_lossy(&back));
     Ok(())
 }
 
@@ -110,10 +81,7 @@ fn ftp(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {
     if let (false, Some(expected)) = (request.path.is_empty(), request.expected_bytes) {
         ask("TYPE I", "200")?;
         let size = ask(&format!("SIZE {}", request.path), "213")?;
-        ensure!(
-            size == expected.to_string(),
-            "SIZE says {size} bytes instead of {expected}"
-        );
+        ensure!(size == expected.to_string(), "SIZE says {size} bytes instead of {expected}");
     }
     ask("QUIT", "221")?;
     Ok(())
@@ -123,10 +91,7 @@ fn ftp(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {
 fn expect_reply(reader: &mut impl BufRead, command: &str, code: &str) -> anyhow::Result<String> {
     loop {
         let line = read_line(reader).with_context(|| format!("the reply to {command}"))?;
-        ensure!(
-            line.starts_with(code),
-            "{command} was answered by {line:?} instead of {code}"
-        );
+        ensure!(line.starts_with(code), "{command} was answered by {line:?} instead of {code}");
         if line.as_bytes().get(3) != Some(&b'-') {
             return Ok(line.get(4..).unwrap_or_default().to_owned());
         }
@@ -136,14 +101,8 @@ fn expect_reply(reader: &mut impl BufRead, command: &str, code: &str) -> anyhow:
 /// A line without its end; a closed connection is an error.
 fn read_line(reader: &mut impl BufRead) -> anyhow::Result<String> {
     let mut line = Vec::new();
-    reader
-        .take(8192)
-        .read_until(b'\n', &mut line)
-        .context("no answer")?;
-    ensure!(
-        line.ends_with(b"\n"),
-        "the connection ended instead of an answer"
-    );
+    reader.take(8192).read_until(b'\n', &mut line).context("no answer")?;
+    ensure!(line.ends_with(b"\n"), "the connection ended instead of an answer");
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
@@ -168,20 +127,10 @@ pub(crate) mod tests {
     }
 
     fn check(protocol: Protocol, reply: &'static str, expected: &str) {
-        let path = if matches!(protocol, Protocol::Http) {
-            "/plaintext"
-        } else {
-            ""
-        };
-        let request = Request {
-            protocol,
-            path,
-            expected_bytes: None,
-        };
+        let path = if matches!(protocol, Protocol::Http) { "/plaintext" } else { "" };
+        let request = Request { protocol, path, expected_bytes: None };
         let result = verify(parrot(reply), &request);
-        let said = result
-            .err()
-            .map_or("right".to_owned(), |error| format!("{error:#}"));
+        let said = result.err().map_or("right".to_owned(), |error| format!("{error:#}"));
         assert_eq!(said, expected);
     }
 
@@ -199,21 +148,13 @@ pub(crate) mod tests {
             "HTTP/1.1 500 Oh\r\n\r\n",
             "GET /plaintext was answered by \"HTTP/1.1 500 Oh\"",
         );
-        check(
-            Protocol::Http,
-            "",
-            "the connection ended instead of an answer",
-        );
+        check(Protocol::Http, "", "the connection ended instead of an answer");
         check(
             Protocol::Echo,
             "what is sent comes home",
             "the echo came back as \"what is sent comes home\"",
         );
-        check(
-            Protocol::Ftp,
-            "220-a\r\n220 b\r\n331 c\r\n230 d\r\n221 e\r\n",
-            "right",
-        );
+        check(Protocol::Ftp, "220-a\r\n220 b\r\n331 c\r\n230 d\r\n221 e\r\n", "right");
         check(
             Protocol::Ftp,
             "220 b\r\n530 no\r\n",

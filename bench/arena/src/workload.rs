@@ -85,10 +85,7 @@ pub(crate) fn load_folder(folder: &Path) -> anyhow::Result<Vec<Workload>> {
         .map_err(|error| anyhow::anyhow!("cannot read workloads in {}: {error}", folder.display()))?
         .collect::<Result<Vec<_>, _>>()?;
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     files
         .into_iter()
@@ -117,14 +114,9 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
         let key = key.map_or("", |(key, _)| key.trim());
         malformed(line + 1, key, error.message().replace('\n', " "))
     })?;
-    workload.name = file
-        .file_stem()
-        .map_or_else(String::new, |stem| stem.to_string_lossy().into());
+    workload.name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
     workload.check().map_err(|(key, expected)| {
-        let of_key = |line: &str| {
-            line.split_once('=')
-                .is_some_and(|(left, _)| left.trim() == key)
-        };
+        let of_key = |line: &str| line.split_once('=').is_some_and(|(left, _)| left.trim() == key);
         let line = text.lines().position(of_key).map_or(1, |index| index + 1);
         malformed(line, key, format!("expected {expected}"))
     })?;
@@ -135,31 +127,11 @@ impl Workload {
     /// The limits that keep a run bounded: the key at fault and what was expected of it.
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let in_range = [
-            (
-                self.connections >= 1 && self.connections <= 20_000,
-                "connections",
-                "1 to 20000",
-            ),
-            (
-                self.idle_connections <= 20_000,
-                "idle_connections",
-                "0 to 20000",
-            ),
-            (
-                self.pipeline >= 1 && self.pipeline <= 1024,
-                "pipeline",
-                "1 to 1024",
-            ),
-            (
-                self.requests_per_connection != Some(0),
-                "requests_per_connection",
-                "at least 1",
-            ),
-            (
-                self.payload_bytes <= 1 << 20,
-                "payload_bytes",
-                "at most 1048576",
-            ),
+            (self.connections >= 1 && self.connections <= 20_000, "connections", "1 to 20000"),
+            (self.idle_connections <= 20_000, "idle_connections", "0 to 20000"),
+            (self.pipeline >= 1 && self.pipeline <= 1024, "pipeline", "1 to 1024"),
+            (self.requests_per_connection != Some(0), "requests_per_connection", "at least 1"),
+            (self.payload_bytes <= 1 << 20, "payload_bytes", "at most 1048576"),
             (self.warm_up_ms <= 600_000, "warm_up_ms", "at most 600000"),
             (
                 self.duration_ms >= 100 && self.duration_ms <= 600_000,
@@ -167,16 +139,8 @@ impl Workload {
                 "100 to 600000",
             ),
             (self.blocks >= 1 && self.blocks <= 100, "blocks", "1 to 100"),
-            (
-                self.workers.is_none_or(|n| (1..=4096).contains(&n)),
-                "workers",
-                "1 to 4096",
-            ),
-            (
-                self.file_bytes.is_none_or(|n| n <= 1 << 31),
-                "file_bytes",
-                "at most 2147483648",
-            ),
+            (self.workers.is_none_or(|n| (1..=4096).contains(&n)), "workers", "1 to 4096"),
+            (self.file_bytes.is_none_or(|n| n <= 1 << 31), "file_bytes", "at most 2147483648"),
         ];
         if let Some((_, key, expected)) = in_range.iter().find(|(good, _, _)| !good) {
             return Err((key, expected));
@@ -189,20 +153,14 @@ impl Workload {
             Protocol::Http | Protocol::Ftp if !self.path.starts_with('/') => {
                 Err(("path", "one that begins with /"))
             }
-            _ if self.file_bytes.is_some() && self.path.matches('/').count() != 1 => Err((
-                "path",
-                "a file directly below the root, as file_bytes makes it",
-            )),
+            _ if self.file_bytes.is_some() && self.path.matches('/').count() != 1 => {
+                Err(("path", "a file directly below the root, as file_bytes makes it"))
+            }
             _ if self.file_bytes.is_some() && self.expected_bytes != self.file_bytes => {
                 Err(("expected_bytes", "the same as file_bytes"))
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether connections are made and ended while it measures.
-    pub(crate) fn renews_connections(&self) -> bool {
-        self.requests_per_connection.is_some()
     }
 }
 
@@ -252,10 +210,7 @@ blocks = 5
             &GOOD.replace("connections = 64\n", ""),
             "w/sample.toml:1: missing field `connections`",
         );
-        check(
-            &GOOD.replace("= 64", "= 0"),
-            "w/sample.toml:6: connections: expected 1 to 20000",
-        );
+        check(&GOOD.replace("= 64", "= 0"), "w/sample.toml:6: connections: expected 1 to 20000");
         check(
             &GOOD.replace("= 500", "= 5"),
             "w/sample.toml:8: duration_ms: expected 100 to 600000",
@@ -270,13 +225,8 @@ blocks = 5
         );
         let unknown = parse(Path::new("w/x.toml"), &format!("{GOOD}color = 1\n")).unwrap_err();
         let text = unknown.to_string();
-        assert!(
-            text.starts_with("w/x.toml:10: color: unknown field `color`, expected"),
-            "{text}"
-        );
-        let broken = parse(Path::new("w/x.toml"), "title = \n")
-            .unwrap_err()
-            .to_string();
+        assert!(text.starts_with("w/x.toml:10: color: unknown field `color`, expected"), "{text}");
+        let broken = parse(Path::new("w/x.toml"), "title = \n").unwrap_err().to_string();
         assert!(broken.starts_with("w/x.toml:1: title: "), "{broken}");
     }
 

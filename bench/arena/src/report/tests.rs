@@ -49,12 +49,8 @@ fn workload(name: &str) -> Workload {
 
 /// A cell in which a request costs `cpu_us` and there are `rate` of them.
 fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
-    let summary = Summary {
-        count: rate as u64,
-        p50: 1e6 / rate,
-        p99: 3e6 / rate,
-        ..Summary::default()
-    };
+    let summary =
+        Summary { count: rate as u64, p50: 1e6 / rate, p99: 3e6 / rate, ..Summary::default() };
     let loaded = Footprint {
         pss_bytes: 3 << 20,
         private_bytes: 2 << 20,
@@ -95,21 +91,9 @@ fn run() -> Run {
     let mut cells = Vec::new();
     for block in 1..=5 {
         let noise = f64::from(block) / 10.0;
-        cells.push(cell(
-            "plaintext",
-            "floor-threads",
-            block,
-            8.0 + noise,
-            90_000.0,
-        ));
+        cells.push(cell("plaintext", "floor-threads", block, 8.0 + noise, 90_000.0));
         cells.push(cell("plaintext", "threads", block, 9.0 + noise, 80_000.0));
-        cells.push(cell(
-            "plaintext",
-            "pool",
-            block,
-            9.5 - noise,
-            81_000.0 - 1000.0 * noise,
-        ));
+        cells.push(cell("plaintext", "pool", block, 9.5 - noise, 81_000.0 - 1000.0 * noise));
         let mut serial = cell("plaintext", "serial", block, 7.0, 70_000.0);
         serial.outcome.as_mut().unwrap().connections_served = 1;
         cells.push(serial);
@@ -125,27 +109,16 @@ fn run() -> Run {
         cells.push(bound);
         let mut starved = cell("herd", "pool", block, 9.0, 80_000.0);
         let outcome = starved.outcome.as_mut().unwrap();
-        (
-            outcome.requests,
-            outcome.rate_per_s,
-            outcome.connections_served,
-        ) = (0, 0.0, 0);
+        (outcome.requests, outcome.rate_per_s, outcome.connections_served) = (0, 0.0, 0);
         outcome.idle_held = 1000;
         cells.push(starved);
         let mut wrong = cell("herd", "serial", block, 9.0, 80_000.0);
         let errors = &mut wrong.outcome.as_mut().unwrap().errors;
         errors.insert("timed out".to_owned(), 3);
-        wrong
-            .faults
-            .push("left 2 processes behind: killed".to_owned());
+        wrong.faults.push("left 2 processes behind: killed".to_owned());
         cells.push(wrong);
     }
-    let herd = Workload {
-        idle_connections: 1000,
-        floor: false,
-        blocks: 2,
-        ..workload("herd")
-    };
+    let herd = Workload { idle_connections: 1000, floor: false, blocks: 2, ..workload("herd") };
     let contestants = vec![
         contestant("serial", 1, Io::Blocking, false),
         contestant("threads", 2, Io::Blocking, false),
@@ -161,11 +134,7 @@ fn run() -> Run {
         rustc: "rustc 1.95.0".to_owned(),
         commit: "0123456789ab".to_owned(),
         backlog_limit: "4096".to_owned(),
-        placement: Placement {
-            server: Some(0),
-            client: Some(1),
-            siblings: false,
-        },
+        placement: Placement { server: Some(0), client: Some(1), siblings: false },
     };
     let header = Header {
         format: 1,
@@ -176,11 +145,7 @@ fn run() -> Run {
         contestants,
         workloads: vec![workload("plaintext"), herd],
     };
-    Run {
-        name: "20260102T030405Z-quick".to_owned(),
-        header,
-        cells,
-    }
+    Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
 }
 
 #[test]
@@ -206,10 +171,7 @@ fn a_run_cut_short_does_not_replace_a_whole_one() {
     let mut short = run();
     short.name = "20260102T040000Z-quick".to_owned();
     let newest = newest_by_profile(vec![whole.clone(), short.clone()]);
-    assert_eq!(
-        newest.iter().map(|run| &run.name).collect::<Vec<_>>(),
-        [&whole.name]
-    );
+    assert_eq!(newest.iter().map(|run| &run.name).collect::<Vec<_>>(), [&whole.name]);
     let only = newest_by_profile(vec![short.clone()]);
     assert_eq!(only[0].name, short.name);
 }
