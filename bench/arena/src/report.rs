@@ -177,7 +177,7 @@ fn best(
 }
 
 fn ratio(comparison: Comparison) -> String {
-    let ratio = format!("{:.2} of that", comparison.ratio);
+    let ratio = format!("{:.2} times that", comparison.ratio);
     match comparison.interval {
         Some((low, high)) => format!("{ratio} [{low:.2}–{high:.2}]"),
         None => format!("{ratio}, ranges apart"),
