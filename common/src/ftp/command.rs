@@ -93,12 +93,7 @@ pub(super) enum Malformed {
 }
 
 const fn row(name: &'static str, verb: Verb, argument: Argument, needs: Needs) -> Row {
-    Row {
-        name,
-        verb,
-        argument,
-        needs,
-    }
+    Row { name, verb, argument, needs }
 }
 
 /// Every command.
@@ -107,43 +102,18 @@ pub(super) const TABLE: &[Row] = &[
     row("ACCT", Verb::Account, Argument::Optional, Needs::Login),
     row("ALLO", Verb::Allocate, Argument::Required, Needs::Login),
     row("APPE", Verb::Append, Argument::Required, Needs::Writing),
-    row(
-        "AUTH",
-        Verb::Authenticate,
-        Argument::Required,
-        Needs::Nothing,
-    ),
+    row("AUTH", Verb::Authenticate, Argument::Required, Needs::Nothing),
     row("CDUP", Verb::ChangeToParent, Argument::None, Needs::Login),
-    row(
-        "CWD",
-        Verb::ChangeDirectory,
-        Argument::Required,
-        Needs::Login,
-    ),
+    row("CWD", Verb::ChangeDirectory, Argument::Required, Needs::Login),
     row("DELE", Verb::Delete, Argument::Required, Needs::Writing),
     row("EPRT", Verb::ExtendedPort, Argument::Required, Needs::Login),
-    row(
-        "EPSV",
-        Verb::ExtendedPassive,
-        Argument::Optional,
-        Needs::Login,
-    ),
+    row("EPSV", Verb::ExtendedPassive, Argument::Optional, Needs::Login),
     row("FEAT", Verb::Features, Argument::None, Needs::Nothing),
     row("HELP", Verb::Help, Argument::Optional, Needs::Nothing),
     row("LIST", Verb::List, Argument::Optional, Needs::Login),
     row("MDTM", Verb::Modified, Argument::Required, Needs::Login),
-    row(
-        "MFMT",
-        Verb::SetModified,
-        Argument::Required,
-        Needs::Writing,
-    ),
-    row(
-        "MKD",
-        Verb::MakeDirectory,
-        Argument::Required,
-        Needs::Writing,
-    ),
+    row("MFMT", Verb::SetModified, Argument::Required, Needs::Writing),
+    row("MKD", Verb::MakeDirectory, Argument::Required, Needs::Writing),
     row("MLSD", Verb::FactsList, Argument::Optional, Needs::Login),
     row("MLST", Verb::Facts, Argument::Optional, Needs::Login),
     row("MODE", Verb::Mode, Argument::Required, Needs::Login),
@@ -152,12 +122,7 @@ pub(super) const TABLE: &[Row] = &[
     row("OPTS", Verb::Options, Argument::Required, Needs::Nothing),
     row("PASS", Verb::Password, Argument::Optional, Needs::Nothing),
     row("PASV", Verb::Passive, Argument::None, Needs::Login),
-    row(
-        "PBSZ",
-        Verb::ProtectionBuffer,
-        Argument::Required,
-        Needs::Nothing,
-    ),
+    row("PBSZ", Verb::ProtectionBuffer, Argument::Required, Needs::Nothing),
     row("PORT", Verb::Port, Argument::Required, Needs::Login),
     row("PROT", Verb::Protection, Argument::Required, Needs::Nothing),
     row("PWD", Verb::PrintDirectory, Argument::None, Needs::Login),
@@ -165,54 +130,24 @@ pub(super) const TABLE: &[Row] = &[
     row("REIN", Verb::Reinitialize, Argument::None, Needs::Login),
     row("REST", Verb::Restart, Argument::Required, Needs::Login),
     row("RETR", Verb::Retrieve, Argument::Required, Needs::Login),
-    row(
-        "RMD",
-        Verb::RemoveDirectory,
-        Argument::Required,
-        Needs::Writing,
-    ),
+    row("RMD", Verb::RemoveDirectory, Argument::Required, Needs::Writing),
     row("RNFR", Verb::RenameFrom, Argument::Required, Needs::Writing),
     row("RNTO", Verb::RenameTo, Argument::Required, Needs::Writing),
     row("SITE", Verb::Site, Argument::Required, Needs::Login),
     row("SIZE", Verb::Size, Argument::Required, Needs::Login),
-    row(
-        "SMNT",
-        Verb::StructureMount,
-        Argument::Optional,
-        Needs::Login,
-    ),
+    row("SMNT", Verb::StructureMount, Argument::Optional, Needs::Login),
     row("STAT", Verb::Status, Argument::Optional, Needs::Login),
     row("STOR", Verb::Store, Argument::Required, Needs::Writing),
-    row(
-        "STOU",
-        Verb::StoreUnique,
-        Argument::Optional,
-        Needs::Writing,
-    ),
+    row("STOU", Verb::StoreUnique, Argument::Optional, Needs::Writing),
     row("STRU", Verb::Structure, Argument::Required, Needs::Login),
     row("SYST", Verb::System, Argument::None, Needs::Nothing),
     row("TYPE", Verb::Type, Argument::Required, Needs::Login),
     row("USER", Verb::User, Argument::Required, Needs::Nothing),
     row("XCUP", Verb::ChangeToParent, Argument::None, Needs::Login),
-    row(
-        "XCWD",
-        Verb::ChangeDirectory,
-        Argument::Required,
-        Needs::Login,
-    ),
-    row(
-        "XMKD",
-        Verb::MakeDirectory,
-        Argument::Required,
-        Needs::Writing,
-    ),
+    row("XCWD", Verb::ChangeDirectory, Argument::Required, Needs::Login),
+    row("XMKD", Verb::MakeDirectory, Argument::Required, Needs::Writing),
     row("XPWD", Verb::PrintDirectory, Argument::None, Needs::Login),
-    row(
-        "XRMD",
-        Verb::RemoveDirectory,
-        Argument::Required,
-        Needs::Writing,
-    ),
+    row("XRMD", Verb::RemoveDirectory, Argument::Required, Needs::Writing),
 ];
 
 /// The command of a line, and its argument: all that follows the first space, so that a name may
@@ -346,13 +281,7 @@ mod tests {
     fn addresses_are_parsed_or_refused() {
         let address = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
         assert_eq!(host_port(b"127,0,0,1,4,1"), address("127.0.0.1:1025"));
-        for bad in [
-            "",
-            "1,2,3,4,5",
-            "1,2,3,4,5,6,7",
-            "1,2,3,4,5,256",
-            "+1,2,3,4,5,6",
-        ] {
+        for bad in ["", "1,2,3,4,5", "1,2,3,4,5,6,7", "1,2,3,4,5,256", "+1,2,3,4,5,6"] {
             assert_eq!(host_port(bad.as_bytes()), None, "{bad}");
         }
         let extended = |text: &str| extended_port(text.as_bytes());
@@ -361,13 +290,7 @@ mod tests {
         assert_eq!(extended("!2!::1!2000!"), known("[::1]:2000"));
         assert_eq!(extended("|2|::ffff:1.2.3.4|2000|"), known("1.2.3.4:2000"));
         assert_eq!(extended("|3|x|2000|"), Some(ExtendedAddress::UnknownFamily));
-        for bad in [
-            "",
-            "|1|::1|2000|",
-            "|1|1.2.3.4|70000|",
-            "|1|1.2.3.4|2000",
-            "||||",
-        ] {
+        for bad in ["", "|1|::1|2000|", "|1|1.2.3.4|70000|", "|1|1.2.3.4|2000", "||||"] {
             assert_eq!(extended(bad), None, "{bad}");
         }
     }
@@ -386,17 +309,8 @@ mod tests {
             time.duration_since(SystemTime::UNIX_EPOCH).ok()
         };
         assert_eq!(seconds("19700102000001"), Some(Duration::from_secs(86_401)));
-        assert_eq!(
-            seconds("19700102000001.250"),
-            Some(Duration::from_secs(86_401))
-        );
-        for bad in [
-            "",
-            "1970010200000",
-            "19701302000001",
-            "19700102000001x",
-            "19700230000000",
-        ] {
+        assert_eq!(seconds("19700102000001.250"), Some(Duration::from_secs(86_401)));
+        for bad in ["", "1970010200000", "19701302000001", "19700102000001x", "19700230000000"] {
             assert_eq!(seconds(bad), None, "{bad}");
         }
         assert_eq!(permissions(b"0644"), Some(0o644));

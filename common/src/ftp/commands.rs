@@ -185,12 +185,7 @@ impl Session {
                 let printer = self.printer(format);
                 let mut text = Vec::new();
                 printer.print(&mut text, &entries);
-                let payload = Payload::List {
-                    printer,
-                    text,
-                    sent: 0,
-                    more,
-                };
+                let payload = Payload::List { printer, text, sent: 0, more };
                 self.transfer("150 Here comes the listing.", payload);
             }
             (Work::Status { begun }, Ok(Done::Listing(entries, more))) => {
@@ -257,9 +252,8 @@ impl Session {
 impl Session {
     /// The answer does not tell whether there is such a user.
     fn user(&mut self, name: &[u8]) {
-        let known = [b"anonymous".as_slice(), b"ftp"]
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name));
+        let known =
+            [b"anonymous".as_slice(), b"ftp"].iter().any(|known| known.eq_ignore_ascii_case(name));
         self.reinitialize("331 Now the password.", Login::Named { known });
     }
 
@@ -390,9 +384,7 @@ impl Session {
 
     fn wrong_family(&mut self) {
         let family = if self.peer.is_ipv4() { 1 } else { 2 };
-        self.say(&format!(
-            "522 Use the protocol of this connection ({family})."
-        ));
+        self.say(&format!("522 Use the protocol of this connection ({family})."));
     }
 
     /// A port was opened, or not.
@@ -491,9 +483,7 @@ impl Session {
             return self.say("503 Say RNFR first.");
         };
         let from = from.beneath_root();
-        self.change(argument, "250 Renamed.", |root, to| {
-            Job::Rename(root, from, to)
-        });
+        self.change(argument, "250 Renamed.", |root, to| Job::Rename(root, from, to));
     }
 
     /// Under TYPE A the size would be that of the converted file, which is not known without
@@ -639,11 +629,7 @@ impl Session {
         if error.kind() != io::ErrorKind::AlreadyExists || upload.attempts >= NAME_ATTEMPTS {
             return self.say(reply::refusal(error));
         }
-        let stem = if upload.target.is_some() {
-            ".upload"
-        } else {
-            "upload"
-        };
+        let stem = if upload.target.is_some() { ".upload" } else { "upload" };
         upload.written = upload.written.beside(&name_of_its_own(stem));
         upload.attempts += 1;
         self.open_upload(upload);

@@ -81,9 +81,7 @@ impl Lines {
 
     fn complete(&self) -> impl Iterator<Item = &[u8]> {
         let lines = &self.bytes[self.start..self.tail];
-        lines
-            .split_inclusive(|&byte| byte == b'\n')
-            .map(|line| &line[..line.len() - 1])
+        lines.split_inclusive(|&byte| byte == b'\n').map(|line| &line[..line.len() - 1])
     }
 
     /// An IAC before a byte that is no command is text: clients send names that hold the byte 255

@@ -15,9 +15,8 @@ use super::reply;
 /// half a mean Gregorian year.
 const RECENT: Duration = Duration::from_secs(31_556_952 / 2);
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// What a line of a listing looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,19 +117,14 @@ impl Facts {
 
     fn of(self, status: &Status, writable: bool) -> String {
         self.join(|name, chosen| {
-            let value = if chosen {
-                fact(name, status, writable)
-            } else {
-                None
-            };
+            let value = if chosen { fact(name, status, writable) } else { None };
             value.map(|value| format!("{name}={value};"))
         })
     }
 
     fn join(self, text: impl Fn(&'static str, bool) -> Option<String>) -> String {
         let bits = Facts::NAMES.iter().enumerate();
-        bits.filter_map(|(bit, name)| text(name, self.0 >> bit & 1 == 1))
-            .collect()
+        bits.filter_map(|(bit, name)| text(name, self.0 >> bit & 1 == 1)).collect()
     }
 }
 
@@ -187,9 +181,7 @@ fn utc(time: SystemTime) -> OffsetDateTime {
         Err(before) => i64::try_from(before.duration().as_secs()).map(|seconds| -seconds),
     };
     let time = OffsetDateTime::from_unix_timestamp(seconds.unwrap_or(0));
-    time.ok()
-        .filter(|time| time.year() >= 0)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    time.ok().filter(|time| time.year() >= 0).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// As `drwxr-xr-x`.

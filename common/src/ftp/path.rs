@@ -16,11 +16,7 @@ impl VirtualPath {
     /// of a symbolic link, and stays at the root.
     pub(super) fn resolve(&self, argument: &[u8]) -> Self {
         let absolute = argument.first() == Some(&b'/');
-        let mut path = if absolute {
-            VirtualPath::default()
-        } else {
-            self.clone()
-        };
+        let mut path = if absolute { VirtualPath::default() } else { self.clone() };
         for component in argument.split(|&byte| byte == b'/') {
             match component {
                 b"" | b"." => {}
@@ -33,11 +29,7 @@ impl VirtualPath {
 
     /// A path for a [`Job`](crate::job::Job).
     pub(super) fn beneath_root(&self) -> PathBuf {
-        if self.is_root() {
-            PathBuf::from(".")
-        } else {
-            OsString::from_vec(self.0.clone()).into()
-        }
+        if self.is_root() { PathBuf::from(".") } else { OsString::from_vec(self.0.clone()).into() }
     }
 
     /// The absolute path, as clients see it.

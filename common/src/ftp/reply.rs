@@ -29,16 +29,7 @@ pub(super) const NOT_A_FILE: &str = "550 Not a plain file.";
 pub(super) const BEYOND_END: &str = "554 The restart position is past the end of the file.";
 
 /// The features that RFC 2389 wants told, but for MLST, whose line depends on OPTS.
-const FEATURES: &[&str] = &[
-    "EPRT",
-    "EPSV",
-    "MDTM",
-    "MFMT",
-    "REST STREAM",
-    "SIZE",
-    "TVFS",
-    "UTF8",
-];
+const FEATURES: &[&str] = &["EPRT", "EPSV", "MDTM", "MFMT", "REST STREAM", "SIZE", "TVFS", "UTF8"];
 
 /// Why a file command failed.
 pub(super) fn refusal(error: &io::Error) -> &'static str {

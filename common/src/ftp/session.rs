@@ -283,11 +283,7 @@ impl Session {
             transfer.fail(reply::ABORTED);
         } else if transfer.is_open()
             && self.output.is_empty()
-            && self
-                .lines
-                .peek()
-                .next()
-                .is_some_and(|line| is(line, Verb::Status))
+            && self.lines.peek().next().is_some_and(|line| is(line, Verb::Status))
         {
             self.lines.next();
             let moved = transfer.moved();
@@ -336,10 +332,7 @@ impl crate::session::Session for Session {
             _ if self.login != Login::Complete => LOGIN_LIMIT.min(idle),
             _ => idle,
         };
-        Deadline {
-            phase: self.phase,
-            limit,
-        }
+        Deadline { phase: self.phase, limit }
     }
 
     fn accepts_control(&self) -> bool {

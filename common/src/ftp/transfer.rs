@@ -71,12 +71,7 @@ pub(super) enum Payload {
         target: Option<VirtualPath>,
     },
     /// A listing: the text of the present batch, how much of it was sent, and the rest.
-    List {
-        printer: Printer,
-        text: Vec<u8>,
-        sent: usize,
-        more: Option<Listing>,
-    },
+    List { printer: Printer, text: Vec<u8>, sent: usize, more: Option<Listing> },
 }
 
 /// How far an event has brought a transfer.
@@ -90,13 +85,7 @@ pub(super) enum Progress {
 
 impl Transfer {
     pub(super) fn new(route: Route, payload: Payload) -> Self {
-        Transfer {
-            route,
-            step: Step::Connect,
-            payload,
-            moved: 0,
-            failure: None,
-        }
+        Transfer { route, step: Step::Connect, payload, moved: 0, failure: None }
     }
 
     /// The final reply.
@@ -143,20 +132,13 @@ impl Transfer {
             Step::Commit => return self.committed(event),
             Step::Remove => return Progress::Finished,
         }
-        if before == (self.step, self.moved) {
-            Progress::None
-        } else {
-            Progress::Some
-        }
+        if before == (self.step, self.moved) { Progress::None } else { Progress::Some }
     }
 
     /// Cuts it, with this reply. A second failure does not hide the first. One that is being
     /// closed is still lost; one whose connection is closed is out of the client's hands.
     pub(super) fn fail(&mut self, reply: &'static str) {
-        if matches!(
-            self.step,
-            Step::Connect | Step::Move | Step::Fetch | Step::Close
-        ) {
+        if matches!(self.step, Step::Connect | Step::Move | Step::Fetch | Step::Close) {
             self.failure.get_or_insert(reply);
             self.step = Step::Close;
         }
@@ -204,13 +186,7 @@ impl Transfer {
         let Event::Ran(Done::Listing(entries, rest)) = event else {
             return self.fail(reply::LOCAL_ERROR);
         };
-        if let Payload::List {
-            printer,
-            text,
-            sent,
-            more,
-        } = &mut self.payload
-        {
+        if let Payload::List { printer, text, sent, more } = &mut self.payload {
             text.clear();
             *sent = 0;
             printer.print(text, &entries);
@@ -240,10 +216,7 @@ impl Transfer {
             Event::Failed(error) => Some(reply::interruption(&error)),
             _ => Some(reply::LOCAL_ERROR),
         };
-        let Payload::Receive {
-            temporary: true, ..
-        } = self.payload
-        else {
+        let Payload::Receive { temporary: true, .. } = self.payload else {
             return Progress::Finished;
         };
         self.step = Step::Remove;
@@ -257,9 +230,7 @@ impl Payload {
         let (left, more) = match self {
             Payload::Send { offset, end, .. } => (offset < end, false),
             Payload::Receive { .. } => (true, false),
-            Payload::List {
-                text, sent, more, ..
-            } => (*sent < text.len(), more.is_some()),
+            Payload::List { text, sent, more, .. } => (*sent < text.len(), more.is_some()),
         };
         match (left, more) {
             (true, _) => Step::Move,
@@ -270,12 +241,9 @@ impl Payload {
 
     fn moving(&self) -> Action<'_> {
         match self {
-            Payload::Send { file, offset, end } => Action::SendFile {
-                to: Chan::Data,
-                file,
-                offset: *offset,
-                length: end - offset,
-            },
+            Payload::Send { file, offset, end } => {
+                Action::SendFile { to: Chan::Data, file, offset: *offset, length: end - offset }
+            }
             Payload::Receive { file, offset, .. } => Action::ReceiveFile {
                 from: Chan::Data,
                 file: file.as_ref().expect("an upload has its file until Commit"),
@@ -295,19 +263,11 @@ impl Payload {
     }
 
     fn commit(&mut self, root: &Root) -> Job {
-        let Payload::Receive {
-            file,
-            written,
-            target,
-            ..
-        } = self
-        else {
+        let Payload::Receive { file, written, target, .. } = self else {
             unreachable!("only an upload is committed");
         };
         let file = file.take().expect("a file is committed once");
-        let rename = target
-            .take()
-            .map(|target| (written.beneath_root(), target.beneath_root()));
+        let rename = target.take().map(|target| (written.beneath_root(), target.beneath_root()));
         Job::Commit(root.clone(), file, rename)
     }
 
