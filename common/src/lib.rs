@@ -6,6 +6,7 @@
 pub mod conn;
 mod drain;
 pub mod echo;
+pub mod ftp;
 pub mod job;
 mod limits;
 mod options;
