@@ -3,14 +3,16 @@
 
 use std::net::IpAddr;
 
-use crate::echo;
 use crate::session::{Session, SharedSettings};
+use crate::{echo, http};
 
 /// The protocols that every server speaks, one at a time (`--protocol`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protocol {
     /// Whatever arrives is sent back (RFC 862).
     Echo,
+    /// Files below the root, and paths of known cost (RFC 9110, RFC 9112).
+    Http,
 }
 
 impl Protocol {
@@ -19,6 +21,7 @@ impl Protocol {
         let _ = peer;
         match self {
             Protocol::Echo => Box::new(echo::Session::new(settings)),
+            Protocol::Http => Box::new(http::Session::new(settings)),
         }
     }
 
@@ -26,6 +29,7 @@ impl Protocol {
     pub fn refusal(self) -> &'static [u8] {
         match self {
             Protocol::Echo => b"",
+            Protocol::Http => http::REFUSAL,
         }
     }
 }
