@@ -66,12 +66,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 4] = [
-        Fault::Failed,
-        Fault::TimedOut,
-        Fault::Vanished,
-        Fault::Drain,
-    ];
+    pub const ALL: [Fault; 4] = [Fault::Failed, Fault::TimedOut, Fault::Vanished, Fault::Drain];
 }
 
 /// What a conversation came to.
@@ -152,9 +147,7 @@ impl Pending {
         match action {
             Action::Read(chan) => Pending::Read(*chan),
             Action::Write(chan, bytes) => Pending::Write(*chan, bytes.as_ptr(), bytes.len()),
-            Action::SendFile {
-                to, offset, length, ..
-            } => Pending::SendFile(*to, *offset, *length),
+            Action::SendFile { to, offset, length, .. } => Pending::SendFile(*to, *offset, *length),
             Action::ReceiveFile { from, offset, .. } => Pending::ReceiveFile(*from, *offset),
             Action::Listen => Pending::Listen,
             Action::Accept => Pending::Accept,
@@ -277,10 +270,7 @@ impl<'a> Stage<'a> {
         match *action {
             Action::Read(Chan::Control) => {
                 assert!(self.drain != Drain::Gone, "it reads on after Drain");
-                assert!(
-                    !self.is_connected(),
-                    "it goes on and leaves a data connection open"
-                );
+                assert!(!self.is_connected(), "it goes on and leaves a data connection open");
                 let piece = self.control.next().map_or(&[][..], Vec::as_slice);
                 self.told_end |= piece.is_empty();
                 Event::Read(Chan::Control, piece)
@@ -296,12 +286,7 @@ impl<'a> Stage<'a> {
                 self.received_by(to).extend_from_slice(&bytes[..count]);
                 Event::Wrote(count)
             }
-            Action::SendFile {
-                to,
-                file,
-                offset,
-                length,
-            } => {
+            Action::SendFile { to, file, offset, length } => {
                 assert!(length > 0, "it sends nothing of a file");
                 let most = length.min(self.client.write_bytes.min(FILE_BYTES) as u64);
                 let mut bytes = vec![0; most as usize];
@@ -324,10 +309,7 @@ impl<'a> Stage<'a> {
                 Event::Listening(LOCAL)
             }
             Action::Accept => {
-                assert!(
-                    self.channel != Channel::Closed,
-                    "it accepts where it does not listen"
-                );
+                assert!(self.channel != Channel::Closed, "it accepts where it does not listen");
                 self.connect();
                 Event::Opened(PEER)
             }
@@ -340,10 +322,7 @@ impl<'a> Stage<'a> {
                 Event::Closed
             }
             Action::Close(Chan::Control) => {
-                assert!(
-                    !self.outcome.closed,
-                    "it closes the control connection twice"
-                );
+                assert!(!self.outcome.closed, "it closes the control connection twice");
                 self.outcome.closed = true;
                 Event::Closed
             }
@@ -355,10 +334,7 @@ impl<'a> Stage<'a> {
     fn received_by(&mut self, to: Chan) -> &mut Vec<u8> {
         match to {
             Chan::Control => {
-                assert!(
-                    !self.outcome.closed,
-                    "it writes to a closed control connection"
-                );
+                assert!(!self.outcome.closed, "it writes to a closed control connection");
                 &mut self.outcome.control
             }
             Chan::Data => {
@@ -371,11 +347,7 @@ impl<'a> Stage<'a> {
 
     fn connect(&mut self) {
         self.channel = Channel::Connected;
-        self.data = if self.vanished {
-            [].iter()
-        } else {
-            self.client.data.iter()
-        };
+        self.data = if self.vanished { [].iter() } else { self.client.data.iter() };
         self.outcome.data.push(Vec::new());
     }
 

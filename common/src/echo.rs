@@ -20,13 +20,7 @@ pub struct Session {
 impl Session {
     /// A conversation that has just begun.
     pub fn new(settings: &SharedSettings) -> Self {
-        Session {
-            settings: settings.clone(),
-            output: Vec::new(),
-            sent: 0,
-            phase: 0,
-            ended: false,
-        }
+        Session { settings: settings.clone(), output: Vec::new(), sent: 0, phase: 0, ended: false }
     }
 
     fn wrote(&mut self, count: usize) {
@@ -61,9 +55,6 @@ impl crate::session::Session for Session {
     }
 
     fn deadline(&self) -> Deadline {
-        Deadline {
-            phase: self.phase,
-            limit: self.settings.idle_timeout,
-        }
+        Deadline { phase: self.phase, limit: self.settings.idle_timeout }
     }
 }

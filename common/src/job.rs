@@ -177,9 +177,8 @@ impl Status {
         } else {
             Kind::Other
         };
-        let modified = metadata
-            .modified()
-            .map_or(SystemTime::UNIX_EPOCH, |time| time.into_std());
+        let modified =
+            metadata.modified().map_or(SystemTime::UNIX_EPOCH, cap_std::time::SystemTime::into_std);
         Status {
             kind,
             length: metadata.len(),
@@ -204,10 +203,7 @@ impl Listing {
             let entry = entry?;
             match entry.metadata() {
                 Ok(metadata) => {
-                    batch.push(Entry {
-                        name: entry.file_name(),
-                        status: Status::of(&metadata),
-                    });
+                    batch.push(Entry { name: entry.file_name(), status: Status::of(&metadata) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -241,20 +237,14 @@ fn regular(file: cap_std::fs::File) -> io::Result<Done> {
     match status.kind {
         Kind::File => Ok(Done::File(file.into_std(), status)),
         Kind::Directory => Err(io::ErrorKind::IsADirectory.into()),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        )),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
 }
 
 fn list(root: &Dir, path: &Path) -> io::Result<Done> {
     let status = Status::of(&root.metadata(path)?);
     if status.kind == Kind::Directory {
-        return Listing {
-            entries: root.read_dir(path)?,
-        }
-        .next_batch();
+        return Listing { entries: root.read_dir(path)? }.next_batch();
     }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
     Ok(Done::Listing(vec![Entry { name, status }], None))
@@ -265,11 +255,7 @@ fn set_modified(root: &Dir, path: &Path, time: SystemTime) -> io::Result<Done> {
     // permission.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK);
-    nothing(
-        root.open_with(path, &options)?
-            .into_std()
-            .set_modified(time),
-    )
+    nothing(root.open_with(path, &options)?.into_std().set_modified(time))
 }
 
 fn commit(root: &Dir, file: File, rename: Option<(PathBuf, PathBuf)>) -> io::Result<Done> {

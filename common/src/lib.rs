@@ -1,8 +1,23 @@
-//! The one shared protocol crate: the contract, the protocols, and what joins them to sockets.
+//! The one shared protocol crate: the contract ([`session`], [`job`]), the protocols, and what
+//! joins them to sockets ([`conn`], [`server`]).
+//!
+//! An architecture's `main` calls [`serve`] and decides who accepts and who runs which connection.
 
 pub mod conformance;
+pub mod conn;
+mod drain;
 pub mod echo;
 pub mod http;
 pub mod job;
+mod limits;
+mod options;
+pub mod process;
 pub mod protocol;
+pub mod server;
 pub mod session;
+mod sockets;
+
+pub use conn::{Conn, Wait};
+pub use drain::is_draining;
+pub use options::{Architecture, Workers};
+pub use server::{Server, back_off, serve};

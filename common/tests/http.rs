@@ -44,8 +44,7 @@ fn converse(input: &str, data: &str, fault: Option<(usize, Fault)>) -> Outcome {
 fn replies(input: &str) -> String {
     let outcome = converse(input, "HTTP/1.1 200 OK\r\n\r\nfrom behind", None);
     let text = String::from_utf8(outcome.control).unwrap();
-    text.replace("Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", "")
-        .replace('\r', "")
+    text.replace("Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", "").replace('\r', "")
 }
 
 fn get(target: &str) -> String {
@@ -65,10 +64,7 @@ fn files_are_served_whole() {
         get("/a%20b.txt?x"),
         "HTTP/1.1 200 OK\nContent-Type: text/plain\nContent-Length: 4\n\ntext"
     );
-    assert_eq!(
-        get("/"),
-        "HTTP/1.1 200 OK\nContent-Type: text/html\nContent-Length: 7\n\n<p>home"
-    );
+    assert_eq!(get("/"), "HTTP/1.1 200 OK\nContent-Type: text/html\nContent-Length: 7\n\n<p>home");
     assert!(get("/folder/").ends_with("\n\n<p>folder"));
     assert!(get("/empty").ends_with("Content-Length: 0\n\n"));
     let large = get("/large");
@@ -104,14 +100,7 @@ fn a_folder_without_its_slash_moves_to_the_one_with_it() {
 
 #[test]
 fn head_is_get_without_the_body() {
-    for target in [
-        "/plaintext",
-        "/json",
-        "/bytes/100000",
-        "/large",
-        "/missing",
-        "/block/1",
-    ] {
+    for target in ["/plaintext", "/json", "/bytes/100000", "/large", "/missing", "/block/1"] {
         let head = replies(&format!("HEAD {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         let get = get(target);
         assert_eq!(head, get[..get.find("\n\n").unwrap() + 2], "{target}");
@@ -175,17 +164,9 @@ fn a_connection_persists_as_its_client_wishes() {
     let next = "GET /json HTTP/1.1\r\nHost: a\r\n\r\n";
     for (request, count, field) in [
         ("GET /json HTTP/1.1\r\nHost: a\r\n\r\n", 2, ""),
-        (
-            "GET /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-            1,
-            "close",
-        ),
+        ("GET /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 1, "close"),
         ("GET /json HTTP/1.0\r\n\r\n", 1, "close"),
-        (
-            "GET /json HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-            2,
-            "keep-alive",
-        ),
+        ("GET /json HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 2, "keep-alive"),
         ("GET /block/1 HTTP/1.0\r\n\r\n", 1, "close"),
         ("GET /large HTTP/1.0\r\n\r\n", 1, "close"),
     ] {
@@ -217,22 +198,10 @@ fn a_request_that_cannot_be_framed_ends_the_connection_in_an_orderly_way() {
         ("GET /\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n",
-            413,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            411,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-            501,
-        ),
-        (
-            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
-            405,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 413),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 405),
     ] {
         let input = format!("{request}GET /json HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(codes(&input), [code], "{request}");

@@ -1,9 +1,6 @@
 //! A request in the steady state allocates nothing: the buffers of the ones before suffice.
 
-#![allow(
-    unsafe_code,
-    reason = "an allocator that counts cannot be written without"
-)]
+#![allow(unsafe_code, reason = "an allocator that counts cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,3 +1,9 @@
 //! One thread, one readiness poll: the reactor.
 
-fn main() {}
+use std::process::ExitCode;
+
+use common::Workers;
+
+fn main() -> ExitCode {
+    common::serve(&common::architecture!(Workers::One), evented::run)
+}

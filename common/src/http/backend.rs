@@ -60,11 +60,7 @@ impl Call {
             (Step::Connect, Event::Opened(_)) => Step::Send,
             (Step::Send, Event::Wrote(count)) if *count > 0 => {
                 self.sent += count;
-                if self.sent < self.request.len() {
-                    Step::Send
-                } else {
-                    Step::Receive
-                }
+                if self.sent < self.request.len() { Step::Send } else { Step::Receive }
             }
             (Step::Receive, Event::Read(Chan::Data, input)) => self.received(input),
             (Step::Close, _) => Step::Done,
@@ -157,19 +153,10 @@ mod tests {
     fn a_reply_ends_where_its_length_or_the_stream_says() {
         let bad = (Status::BAD_GATEWAY, Vec::new());
         let good = (Status::OK, b"OK".to_vec());
-        assert_eq!(
-            call(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nO", "K"]),
-            good
-        );
+        assert_eq!(call(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nO", "K"]), good);
         assert_eq!(call(&["HTTP/1.1 200 OK\r\n", "\r\nO", "K", ""]), good);
-        assert_eq!(
-            call(&["HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nOK", ""]),
-            bad
-        );
-        assert_eq!(
-            call(&["HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno", ""]),
-            bad
-        );
+        assert_eq!(call(&["HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nOK", ""]), bad);
+        assert_eq!(call(&["HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno", ""]), bad);
         assert_eq!(call(&["no HTTP at all", ""]), bad);
         assert_eq!(call(&[""]), bad);
         assert_eq!(call(&["x".repeat(MAX_REPLY_BYTES + 1).as_str()]), bad);

@@ -99,10 +99,7 @@ pub(super) fn date(now: SystemTime) -> Date {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
     let mut text = String::with_capacity(29);
     write!(text, "{}", httpdate::HttpDate::from(time)).expect("a string takes any text");
-    let date = text
-        .as_bytes()
-        .try_into()
-        .expect("a date is of fixed length");
+    let date = text.as_bytes().try_into().expect("a date is of fixed length");
     LAST.set((second, date));
     date
 }
@@ -120,11 +117,7 @@ mod tests {
             length: 1234,
             extra: Some(("Allow", "GET, HEAD")),
         };
-        head.append(
-            &mut output,
-            &date(SystemTime::UNIX_EPOCH),
-            Persistence::Close,
-        );
+        head.append(&mut output, &date(SystemTime::UNIX_EPOCH), Persistence::Close);
         let expected = "HTTP/1.1 405 Method Not Allowed\r\n\
             Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Type: text/plain\r\n\
             Content-Length: 1234\r\nAllow: GET, HEAD\r\nConnection: close\r\n\r\n";
@@ -136,18 +129,9 @@ mod tests {
         let second = Duration::from_secs(1);
         let far = Duration::from_secs(LAST_SECOND * 2);
         for (time, expected) in [
-            (
-                SystemTime::UNIX_EPOCH - second,
-                "Thu, 01 Jan 1970 00:00:00 GMT",
-            ),
-            (
-                SystemTime::UNIX_EPOCH + second,
-                "Thu, 01 Jan 1970 00:00:01 GMT",
-            ),
-            (
-                SystemTime::UNIX_EPOCH + far,
-                "Fri, 31 Dec 9999 23:59:59 GMT",
-            ),
+            (SystemTime::UNIX_EPOCH - second, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (SystemTime::UNIX_EPOCH + second, "Thu, 01 Jan 1970 00:00:01 GMT"),
+            (SystemTime::UNIX_EPOCH + far, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             assert_eq!(date(time), expected.as_bytes());
         }

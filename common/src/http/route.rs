@@ -120,14 +120,9 @@ fn file(path: &str) -> Route {
     if directory {
         path.push("index.html");
     }
-    let content_type = mime_guess::from_path(&path)
-        .first_raw()
-        .unwrap_or("application/octet-stream");
-    Route::File(Wanted {
-        path,
-        content_type,
-        directory,
-    })
+    let content_type =
+        mime_guess::from_path(&path).first_raw().unwrap_or("application/octet-stream");
+    Route::File(Wanted { path, content_type, directory })
 }
 
 /// Percent-decodes (RFC 3986 §2.1). A stray percent sign is an error, and so is a NUL, which no file
@@ -198,19 +193,10 @@ mod tests {
     fn targets_lead_to_files_below_the_root_or_nowhere() {
         for (target, expected) in [
             ("/", Some(("index.html", "text/html", true))),
-            (
-                "http://example.org",
-                Some(("index.html", "text/html", true)),
-            ),
-            (
-                "http://example.org?q",
-                Some(("index.html", "text/html", true)),
-            ),
+            ("http://example.org", Some(("index.html", "text/html", true))),
+            ("http://example.org?q", Some(("index.html", "text/html", true))),
             ("/a/b.txt", Some(("a/b.txt", "text/plain", false))),
-            (
-                "//a/./b%20c?d=e",
-                Some(("a/b c", "application/octet-stream", false)),
-            ),
+            ("//a/./b%20c?d=e", Some(("a/b c", "application/octet-stream", false))),
             ("/a/", Some(("a/index.html", "text/html", true))),
             ("/a%2Fb.css", Some(("a/b.css", "text/css", false))),
             ("/bytes", Some(("bytes", "application/octet-stream", false))),

@@ -202,11 +202,7 @@ impl Session {
             (false, _) => Persistence::Close,
         };
         if !request.keep_alive {
-            self.ending = if self.discard > 0 {
-                Ending::Orderly
-            } else {
-                Ending::AfterReply
-            };
+            self.ending = if self.discard > 0 { Ending::Orderly } else { Ending::AfterReply };
         }
         match request.method {
             Method::Get | Method::Head => self.go(route(request.target), date),
@@ -253,12 +249,7 @@ impl Session {
         extra: Option<(&'static str, &str)>,
         date: &Date,
     ) {
-        let head = Head {
-            status,
-            content_type,
-            length: body.len() as u64,
-            extra,
-        };
+        let head = Head { status, content_type, length: body.len() as u64, extra };
         head.append(&mut self.output, date, self.persistence);
         if !self.head_only {
             self.output.extend_from_slice(body);
@@ -284,10 +275,7 @@ impl Session {
             let first = length.min(room);
             self.output.extend_from_slice(&BLOCK[..first as usize]);
             if first < length {
-                self.doing = Doing::Pattern {
-                    offset: first,
-                    end: length,
-                };
+                self.doing = Doing::Pattern { offset: first, end: length };
             }
         }
     }
@@ -450,11 +438,7 @@ impl crate::session::Session for Session {
 
     fn handle(&mut self, event: Event<'_>) {
         // Every pending output goes before what is being done: so a failure is the output's.
-        let doing = if self.output.is_empty() {
-            Some(&self.doing)
-        } else {
-            None
-        };
+        let doing = if self.output.is_empty() { Some(&self.doing) } else { None };
         match (doing, event) {
             (_, Event::Wrote(count)) if count > 0 && !matches!(doing, Some(Doing::Backend(_))) => {
                 self.wrote(count);
@@ -489,9 +473,6 @@ impl crate::session::Session for Session {
     }
 
     fn deadline(&self) -> Deadline {
-        Deadline {
-            phase: self.phase,
-            limit: self.settings.idle_timeout,
-        }
+        Deadline { phase: self.phase, limit: self.settings.idle_timeout }
     }
 }

@@ -1,0 +1,377 @@
+//! A [`Session`] joined to std sockets: one file for blocking and for readiness architectures,
+//! since `O_NONBLOCK` on the control socket is all that separates the two. On a blocking socket
+//! [`Conn::advance`] waits where otherwise it would say [`Wait::Ready`].
+//!
+//! **Invariant:** one action is in flight, each is answered once, and the work of one turn is
+//! bounded.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::drain::{Live, is_draining};
+use crate::job::{Done, Job};
+use crate::server::Permit;
+use crate::session::{Action, Chan, Deadline, Event, Session};
+use crate::sockets::{Attempt, Buffer, Sockets};
+
+/// The most that one turn moves, in bytes, and the most actions that it takes: afterwards others
+/// have theirs.
+const TURN_BYTES: usize = 1024 * 1024;
+const TURN_ACTIONS: usize = 256;
+/// How long, and for how many bytes, a connection is kept after its end for a peer that is still
+/// sending.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What a connection waits for before it can go on.
+#[derive(Debug)]
+pub enum Wait {
+    /// For one of its sockets to be ready, or for [`Conn::deadline`].
+    Ready,
+    /// For this work, wherever it is done; then [`Conn::finish`].
+    Job(Job),
+    /// For nothing: it has had its turn, and others may want theirs.
+    Turn,
+    /// It is over, and can be dropped.
+    End,
+}
+
+/// A conversation and its sockets.
+pub struct Conn {
+    // In the order in which they are dropped: `live` lets go of the control socket before it is
+    // closed.
+    live: Live,
+    session: Box<dyn Session>,
+    sockets: Sockets,
+    permit: Permit,
+    mode: Mode,
+    deadline: Clock,
+    /// The session has been told that the server leaves.
+    drained: bool,
+    /// Control input has come to its end.
+    control_ended: bool,
+    /// Bytes discarded since the session's end, while the peer is still sending.
+    lingering: Option<usize>,
+}
+
+/// Whether the control socket blocks; then for how long at most, which the kernel has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Blocking { timeout: Duration },
+    Readiness,
+}
+
+/// When the present phase ends.
+#[derive(Debug)]
+struct Clock {
+    phase: Option<u32>,
+    end: Instant,
+}
+
+/// What is known after an action has been tried.
+enum Step<'b> {
+    Answer(Event<'b>),
+    NotReady,
+    Job(Job),
+    End,
+}
+
+impl Conn {
+    /// Joins a session to a socket that blocks for `timeout` at most, as the socket's options say,
+    /// or, with none, to one that does not block.
+    pub(crate) fn new(
+        control: TcpStream,
+        session: Box<dyn Session>,
+        permit: Permit,
+        timeout: Option<Duration>,
+    ) -> Self {
+        Conn {
+            live: Live::new(control.as_raw_fd()),
+            session,
+            sockets: Sockets::new(control),
+            permit,
+            mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
+            deadline: Clock { phase: None, end: Instant::now() },
+            drained: false,
+            control_ended: false,
+            lingering: None,
+        }
+    }
+
+    /// For blocking architectures: holds the whole conversation on this thread, and does its jobs
+    /// there as well.
+    pub fn run(mut self) {
+        loop {
+            match self.advance() {
+                Wait::Ready => self.wait(),
+                Wait::Job(job) => self.finish(job.run()),
+                // A transfer that never has to wait would not see control input otherwise.
+                Wait::Turn => self.sockets.control_readable = true,
+                Wait::End => return,
+            }
+        }
+    }
+
+    /// For readiness architectures: makes all the progress that is possible now, within a turn.
+    ///
+    /// A session that panics is a mistake of ours, which ends its own conversation and no other.
+    pub fn advance(&mut self) -> Wait {
+        let turn = || Buffer::lend(|buffer| self.take_turn(buffer));
+        catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+            tracing::error!("a session panicked, and is closed");
+            Wait::End
+        })
+    }
+
+    /// The [`Job`] that [`advance`](Self::advance) handed over has been done. To be followed by
+    /// `advance`.
+    pub fn finish(&mut self, done: io::Result<Done>) {
+        self.session.handle(match done {
+            Ok(done) => Event::Ran(done),
+            Err(error) => Event::Failed(error),
+        });
+    }
+
+    /// A reactor has seen an event on this connection; `closing` if it says that the peer closed
+    /// its sending side. To be followed by [`advance`](Self::advance).
+    pub fn ready(&mut self, chan: Chan, closing: bool) {
+        if chan == Chan::Control {
+            self.sockets.control_readable = true;
+            self.sockets.control_closing |= closing;
+        }
+    }
+
+    /// When the present wait is over; then [`time_out`](Self::time_out).
+    pub fn deadline(&self) -> Instant {
+        self.deadline.end
+    }
+
+    /// The deadline has passed. To be followed by [`advance`](Self::advance).
+    pub fn time_out(&mut self) {
+        if self.lingering.is_some() {
+            self.lingering = Some(LINGER_BYTES);
+        } else {
+            self.session.handle(Event::TimedOut);
+        }
+    }
+
+    /// The control socket, which stays the same for as long as the connection lives.
+    pub fn control_descriptor(&self) -> RawFd {
+        self.sockets.control().as_raw_fd()
+    }
+
+    /// The data sockets that have appeared since this was last asked. A reactor watches them until
+    /// they are closed.
+    pub fn new_data_descriptors(&mut self) -> [Option<RawFd>; 2] {
+        self.sockets.new_data_descriptors()
+    }
+
+    /// Gives the conversation up here because another process holds it, and keeps its place among
+    /// those that count.
+    pub fn into_permit(self) -> Permit {
+        self.permit
+    }
+
+    fn take_turn(&mut self, buffer: &mut Buffer) -> Wait {
+        if let Some(discarded) = self.lingering {
+            return self.linger(discarded, buffer);
+        }
+        let mut moved = 0;
+        for _ in 0..TURN_ACTIONS {
+            match self.step(buffer) {
+                Step::Answer(event) => {
+                    moved += match &event {
+                        Event::Wrote(count) | Event::Received(count) => *count,
+                        Event::Read(_, input) => input.len(),
+                        _ => 0,
+                    };
+                    self.session.handle(event);
+                    if moved >= TURN_BYTES {
+                        return Wait::Turn;
+                    }
+                }
+                Step::NotReady => {
+                    self.deadline.start(self.session.deadline());
+                    return Wait::Ready;
+                }
+                Step::Job(job) => return Wait::Job(job),
+                Step::End => return self.end(buffer),
+            }
+        }
+        Wait::Turn
+    }
+
+    /// Tries what the session waits for, once.
+    fn step<'b>(&mut self, buffer: &'b mut Buffer) -> Step<'b> {
+        if self.sockets.control_readable
+            && !self.control_ended
+            && self.session.accepts_control()
+            && concerns_data(&self.session.poll())
+        {
+            match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
+                Ok(1..) => return Step::Answer(Event::Read(Chan::Control, buffer.input())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return self.end_of_control(),
+            }
+        }
+        match self.session.poll() {
+            Action::Run(job) => Step::Job(job),
+            Action::End => Step::End,
+            Action::Read(Chan::Control) => self.read_request(buffer),
+            action => match self.sockets.attempt(&action, buffer) {
+                Attempt::Event(event) => Step::Answer(event),
+                Attempt::NotReady => Step::NotReady,
+            },
+        }
+    }
+
+    /// Waits for a request: the one wait that a leaving server ends.
+    fn read_request<'b>(&mut self, buffer: &'b mut Buffer) -> Step<'b> {
+        if self.control_ended {
+            return self.end_of_control();
+        }
+        if self.mode == Mode::Readiness && !self.sockets.control_readable {
+            return self.go_idle();
+        }
+        if self.mode != Mode::Readiness {
+            self.limit_blocking();
+            self.live.idle();
+        }
+        if is_draining() {
+            return self.drain();
+        }
+        let result = self.sockets.read_control(0, buffer);
+        self.live.busy();
+        match result {
+            Ok(1..) => Step::Answer(Event::Read(Chan::Control, buffer.input())),
+            Ok(0) if is_draining() => self.drain(),
+            Ok(0) => self.end_of_control(),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                Step::Answer(Event::Failed(error))
+            }
+            Err(_) if self.mode == Mode::Readiness => self.go_idle(),
+            Err(_) => Step::NotReady,
+        }
+    }
+
+    /// Leaves the control socket to the reactor, and to a signal, whichever comes first.
+    fn go_idle<'b>(&mut self) -> Step<'b> {
+        self.live.idle();
+        if is_draining() { self.drain() } else { Step::NotReady }
+    }
+
+    /// A session that goes on reading after it was told to leave has come to the end of its input.
+    fn drain<'b>(&mut self) -> Step<'b> {
+        self.live.busy();
+        if self.drained {
+            return self.end_of_control();
+        }
+        self.drained = true;
+        Step::Answer(Event::Drain)
+    }
+
+    fn end_of_control<'b>(&mut self) -> Step<'b> {
+        self.control_ended = true;
+        Step::Answer(Event::Read(Chan::Control, &[]))
+    }
+
+    /// Has the kernel end a blocking read when the present phase is over. That is a system call
+    /// only where the time differs from the last: in the midst of a request that arrives in
+    /// pieces.
+    fn limit_blocking(&mut self) {
+        let deadline = self.session.deadline();
+        let remaining =
+            if self.deadline.start(deadline) { deadline.limit } else { self.deadline.remaining() };
+        let timeout = remaining.max(Duration::from_millis(1));
+        if self.mode != (Mode::Blocking { timeout }) {
+            // A socket that is already dead says so when it is read.
+            let _ = self.sockets.control().set_read_timeout(Some(timeout));
+            self.mode = Mode::Blocking { timeout };
+        }
+    }
+
+    /// On a blocking architecture: waits for what was not ready, and for control input beside a
+    /// transfer, until the deadline. A read of the control socket has already waited for so
+    /// long.
+    fn wait(&mut self) {
+        let remaining = self.deadline.remaining();
+        let beside = !self.control_ended && self.session.accepts_control();
+        let (awaited, flags) = match self.lingering {
+            Some(_) => (self.sockets.control().as_fd(), PollFlags::POLLIN),
+            None => self.sockets.awaited(&self.session.poll()),
+        };
+        let control = if beside { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut sockets =
+            [PollFd::new(awaited, flags), PollFd::new(self.sockets.control().as_fd(), control)];
+        let watched = if beside { &mut sockets[..] } else { &mut sockets[..1] };
+        let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
+        match poll(watched, timeout) {
+            Ok(0) if self.deadline.remaining().is_zero() => self.time_out(),
+            _ => {
+                let ready = sockets[1].any() == Some(true);
+                self.sockets.control_readable |= ready;
+            }
+        }
+    }
+
+    /// The session is over. What the peer has still sent is read, for a while: closing a socket
+    /// that has unread input resets the connection, and our last words with it (RFC 1122
+    /// §4.2.2.13).
+    fn end(&mut self, buffer: &mut Buffer) -> Wait {
+        let unread = self.sockets.read_control(libc::MSG_DONTWAIT, buffer);
+        if self.control_ended || !matches!(unread, Ok(1..)) {
+            return Wait::End;
+        }
+        let _ = self.sockets.control().shutdown(std::net::Shutdown::Write);
+        self.deadline.end = Instant::now() + LINGER;
+        self.linger(0, buffer)
+    }
+
+    fn linger(&mut self, mut discarded: usize, buffer: &mut Buffer) -> Wait {
+        while discarded < LINGER_BYTES {
+            match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
+                Ok(count @ 1..) => discarded += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.lingering = Some(discarded);
+                    return Wait::Ready;
+                }
+                Ok(0) | Err(_) => break,
+            }
+        }
+        Wait::End
+    }
+}
+
+impl Clock {
+    /// Starts anew if the phase is a new one, which it says.
+    fn start(&mut self, deadline: Deadline) -> bool {
+        if self.phase == Some(deadline.phase) {
+            return false;
+        }
+        self.phase = Some(deadline.phase);
+        self.end = Instant::now() + deadline.limit;
+        true
+    }
+
+    fn remaining(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Whether control input is to be seen while this action is pending.
+fn concerns_data(action: &Action<'_>) -> bool {
+    match action {
+        Action::Read(chan)
+        | Action::Write(chan, _)
+        | Action::SendFile { to: chan, .. }
+        | Action::ReceiveFile { from: chan, .. } => *chan == Chan::Data,
+        Action::Accept | Action::Connect(_) => true,
+        Action::Listen | Action::Close(_) | Action::Run(_) | Action::End => false,
+    }
+}

@@ -1,0 +1,280 @@
+//! The front that every server has: command line, listening socket, limits, the signal to leave.
+//!
+//! **Invariant:** it is the same for every architecture, so that none has another backlog, other
+//! socket options or other limits than the rest.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use crate::conn::Conn;
+use crate::drain::{self, is_draining};
+use crate::limits::Limits;
+pub use crate::limits::Permit;
+use crate::options::{Architecture, Options, Shown};
+use crate::protocol::Protocol;
+use crate::session::{Settings, SharedSettings};
+use crate::sockets::is_transient;
+
+/// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
+/// being served.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// How long to wait when the machine has run out of something that it will have again.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// A server that is listening.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    protocol: Protocol,
+    settings: SharedSettings,
+    limits: Arc<Limits>,
+    workers: usize,
+}
+
+/// Runs a server from its command line to its end: the `main` of every architecture. `run` serves
+/// until the server leaves, that is until [`Server::accept`] says so.
+pub fn serve(
+    architecture: &Architecture,
+    run: impl FnOnce(&'static Server) -> io::Result<()>,
+) -> ExitCode {
+    log_to_standard_error();
+    let server = match Options::parse(architecture, std::env::args_os()) {
+        Ok((options, workers)) => Server::start(&options, workers),
+        Err(Shown::Asked(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Shown::Mistake(line)) => Err(line),
+    };
+    let server = match server {
+        Ok(server) => Box::leak(Box::new(server)),
+        Err(line) => {
+            eprintln!("{}: {line}", architecture.name);
+            return ExitCode::from(2);
+        }
+    };
+    let result = run(server);
+    drain::wait_for_connections();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", architecture.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Server {
+    /// Listens, and says so in one line on standard output. An error is a line for the user.
+    fn start(options: &Options, workers: usize) -> Result<Self, String> {
+        let root = open_root(options)?;
+        let descriptors_max =
+            raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
+        let idle_timeout = Duration::from_secs(options.idle_timeout);
+        let listener =
+            listen(options, idle_timeout).map_err(|error| cannot_listen(options, &error))?;
+        drain::install(
+            listener.as_raw_fd(),
+            descriptors_max as usize,
+            Duration::from_secs(options.grace),
+        )
+        .map_err(|error| format!("cannot take over signals: {error}"))?;
+        let max_connections = options
+            .max_connections
+            .unwrap_or(descriptors_max.saturating_sub(RESERVED_DESCRIPTORS).max(1));
+        let max_per_ip = options.max_per_ip.unwrap_or(max_connections);
+        let settings = Settings {
+            root: Arc::new(root),
+            writable: options.writable,
+            idle_timeout,
+            backend: options.backend,
+            now: SystemTime::now,
+        };
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        // Whoever started us without caring for our output may have closed it.
+        let _ =
+            writeln!(io::stdout(), "listening on {address}").and_then(|()| io::stdout().flush());
+        Ok(Server {
+            listener,
+            protocol: options.protocol,
+            settings: Arc::new(settings),
+            limits: Limits::new(max_connections as usize, max_per_ip as usize),
+            workers,
+        })
+    }
+
+    /// How many workers the user wants.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Waits for a connection, whose socket blocks. `None` when the server is leaving.
+    pub fn accept(&self) -> Option<Conn> {
+        self.accept_or(|| {})
+    }
+
+    /// Like [`accept`](Self::accept), and does `interrupted` whenever a signal interrupts the
+    /// waiting, and before it.
+    pub fn accept_or(&self, mut interrupted: impl FnMut()) -> Option<Conn> {
+        while !is_draining() {
+            interrupted();
+            match self.listener.accept() {
+                Ok((control, peer)) => {
+                    let timeout = Some(self.settings.idle_timeout);
+                    if let Some(conn) = self.admit(control, peer.ip(), timeout) {
+                        return Some(conn);
+                    }
+                }
+                Err(error) => {
+                    if let Some(pause) = Self::after_failure(&error) {
+                        std::thread::sleep(pause);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes a connection, if one waits, whose socket does not block either. For this, the
+    /// listening socket must not: see [`watch`](Self::watch). `None` also when the machine has
+    /// run out of something, to be tried again later.
+    pub fn accept_ready(&self) -> Option<Conn> {
+        while !is_draining() {
+            match accept_nonblocking(&self.listener) {
+                Ok((control, peer)) => {
+                    if let Some(conn) = self.admit(control, peer, None) {
+                        return Some(conn);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => {
+                    if Self::after_failure(&error).is_some() {
+                        return None;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The listening socket for a reactor to watch; from now on it does not block. It becomes
+    /// readable also when the server is leaving.
+    pub fn watch(&self) -> io::Result<RawFd> {
+        self.listener.set_nonblocking(true)?;
+        Ok(self.listener.as_raw_fd())
+    }
+
+    /// Joins a session to the socket, or turns the client away in words where there is no room.
+    fn admit(&self, control: TcpStream, peer: IpAddr, timeout: Option<Duration>) -> Option<Conn> {
+        if let Some(permit) = self.limits.admit(peer) {
+            let session = self.protocol.session(&self.settings, peer);
+            return Some(Conn::new(control, session, permit, timeout));
+        }
+        tracing::warn!(%peer, "turned away: too many connections");
+        // As far as it goes without waiting: whoever is turned away must not hold up the others.
+        let socket = SockRef::from(&control);
+        let _ = socket
+            .send_with_flags(self.protocol.refusal(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        let _ = control.shutdown(Shutdown::Write);
+        None
+    }
+
+    /// Nothing that `accept` can say ends a server. What concerns a single client, a signal or the
+    /// timeout that accepted sockets inherit is tried again at once; for what the machine
+    /// lacks, after a pause.
+    fn after_failure(error: &io::Error) -> Option<Duration> {
+        if error.raw_os_error() == Some(libc::EINVAL) {
+            drain::listener_is_shut();
+            return None;
+        }
+        if is_transient(error) || error.kind() == io::ErrorKind::WouldBlock {
+            return None;
+        }
+        tracing::warn!(%error, "cannot accept for the moment");
+        Some(BACK_OFF)
+    }
+}
+
+/// A worker could not be made for the moment: says so, and gives the machine time.
+pub fn back_off(error: &io::Error) {
+    tracing::warn!(%error, "cannot make a worker for the moment");
+    std::thread::sleep(BACK_OFF);
+}
+
+fn log_to_standard_error() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::ERROR.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+fn open_root(options: &Options) -> Result<Dir, String> {
+    Dir::open_ambient_dir(&options.root, ambient_authority()).map_err(|error| {
+        format!("cannot serve --root {}: {error}; name a folder", options.root.display())
+    })
+}
+
+/// Raises the soft limit to the hard one, which it tells.
+fn raise_descriptor_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+/// Accepted sockets inherit `TCP_NODELAY` and the timeouts, which saves system calls for each of
+/// them. (The timeout also makes a blocking `accept` return now and then, which it may.)
+fn listen(options: &Options, idle_timeout: Duration) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(options.listen), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_read_timeout(Some(idle_timeout))?;
+    socket.set_write_timeout(Some(idle_timeout))?;
+    socket.bind(&options.listen.into())?;
+    socket.listen(options.backlog)?;
+    Ok(socket.into())
+}
+
+fn cannot_listen(options: &Options, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is taken: stop who has it, or choose another with --listen (port 0 picks one)"
+        }
+        io::ErrorKind::AddrNotAvailable => "choose an address of this machine with --listen",
+        io::ErrorKind::PermissionDenied => "choose a port above 1023 with --listen",
+        _ => "choose another with --listen",
+    };
+    format!("cannot listen on {}: {error}; {advice}", options.listen)
+}
+
+/// accept4(2) with `SOCK_NONBLOCK`, which std has no name for, and which saves a system call for
+/// each connection.
+#[allow(unsafe_code, reason = "accept4 fills in an address and returns a descriptor")]
+fn accept_nonblocking(listener: &TcpListener) -> io::Result<(TcpStream, IpAddr)> {
+    let descriptor = listener.as_fd().as_raw_fd();
+    // SAFETY: accept4 writes an address of at most the length it is given, and says which; the
+    // descriptor that it returns is new, and nobody else's.
+    let (socket, address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+            match libc::accept4(descriptor, storage.cast(), length, flags) {
+                -1 => Err(io::Error::last_os_error()),
+                accepted => Ok(OwnedFd::from_raw_fd(accepted)),
+            }
+        })
+    }?;
+    let peer = address.as_socket().as_ref().map(SocketAddr::ip);
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((TcpStream::from(socket), peer))
+}
