@@ -63,9 +63,7 @@ struct Declaration {
 #[derive(Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Workers {
-    /// None to count: as many as there are connections.
-    Uncounted,
-    One,
+    None,
     Many,
 }
 
@@ -160,6 +158,13 @@ fn yes() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_knows_the_architectures_in_their_order() {
+        let found = discover().unwrap().architectures;
+        assert!(found.len() >= 2);
+        assert!(found.is_sorted_by(|a, b| a.order < b.order), "two have the same order");
+    }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_names_there_are() {

@@ -322,3 +322,6 @@ fn write_pattern(path: &Path, bytes: u64) -> std::io::Result<()> {
     }
     file.flush()
 }
+
+#[cfg(test)]
+mod tests;

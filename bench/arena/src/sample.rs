@@ -23,6 +23,7 @@ pub(crate) struct Process {
 
 /// The tree's counters since it began, and when they were read.
 pub(crate) struct Counters {
+    asked: Instant,
     cpu_read: Instant,
     /// CPU of its processes and of those that they waited for.
     cpu_s: f64,
@@ -65,13 +66,13 @@ pub(crate) struct Footprint {
 /// What the tree used while it was measured.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Used {
-    /// Time between the two readings of the CPU clocks.
+    /// Time from the first reading of the CPU clocks to the end of the load.
     pub(crate) cpu_window_s: f64,
     pub(crate) cpu_s: f64,
     /// User and system in ticks of 10 ms, which is all the precision there is.
     pub(crate) cpu_user_s: f64,
     pub(crate) cpu_system_s: f64,
-    /// Time between the two readings of the switches.
+    /// The same for the switches.
     pub(crate) switches_window_s: f64,
     pub(crate) switches_voluntary: u64,
     pub(crate) switches_involuntary: u64,
@@ -93,6 +94,7 @@ impl Counters {
     /// Reads the counters of the tree below `root`: CPU first, where the order of reading is the
     /// order of precision.
     pub(crate) fn read(root: i32) -> Self {
+        let asked = Instant::now();
         let machine = MachineCounters::read();
         let stats = tree_stats(root);
         let tick = procfs::ticks_per_second() as f64;
@@ -111,18 +113,19 @@ impl Counters {
         for stat in &stats {
             add_switches(stat.pid, &mut switches, &mut threads);
         }
-        Self { cpu_read, cpu_s, user_s, system_s, switches_read, switches, threads, machine }
+        Self { asked, cpu_read, cpu_s, user_s, system_s, switches_read, switches, threads, machine }
     }
 
-    /// What was used from `self` to `end`.
+    /// What was used from `self`, read under load, to `end`, read when the load has just ended:
+    /// what reading takes counts as time before, and no longer as time after.
     pub(crate) fn until(&self, end: &Self, at_rest: Footprint, loaded: Footprint) -> Used {
         let counted = |before: u64, after: u64| after.saturating_sub(before);
         Used {
-            cpu_window_s: (end.cpu_read - self.cpu_read).as_secs_f64(),
+            cpu_window_s: (end.asked - self.cpu_read).as_secs_f64(),
             cpu_s: (end.cpu_s - self.cpu_s).max(0.0),
             cpu_user_s: (end.user_s - self.user_s).max(0.0),
             cpu_system_s: (end.system_s - self.system_s).max(0.0),
-            switches_window_s: (end.switches_read - self.switches_read).as_secs_f64(),
+            switches_window_s: (end.asked - self.switches_read).as_secs_f64(),
             switches_voluntary: counted(self.switches.voluntary, end.switches.voluntary),
             switches_involuntary: counted(self.switches.involuntary, end.switches.involuntary),
             switches_complete: self.threads.is_subset(&end.threads),
