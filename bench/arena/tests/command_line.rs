@@ -4,8 +4,9 @@ use std::fs;
 use std::process::Command;
 
 fn check(arguments: &[&str], expected: &str) {
-    let output = Command::new(env!("CARGO_BIN_EXE_arena")).args(arguments).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_arena")).args(arguments).output().expect("arena runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains(expected), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
