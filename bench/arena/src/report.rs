@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use comfy_table::presets;
+use loadgen::Outcome;
 
 use crate::Usage;
 use crate::record::{Run, read_all};
+use crate::sample::Used;
 use crate::stats::{Blocks, Comparison, compare, spread};
 use crate::table::{Line, Table, Verdict, lines, number, table};
 use crate::workload::Workload;
 
 /// More stolen time than this share of the machine is worth a word.
 const STEAL_WORTH_A_WORD: f64 = 0.02;
+/// So is more of the machine in the hands of other processes.
+const OTHERS_WORTH_A_WORD: f64 = 0.05;
 
 /// How the same tables look in a terminal and in Markdown.
 #[derive(Clone, Copy)]
@@ -49,7 +53,13 @@ pub(crate) fn for_terminal(run: &Run) -> String {
             }
         }
     }
-    push(&mut out, &format!("\n{}", render(&answers(run), Style::Terminal)));
+    push(&mut out, "");
+    for answer in answers(run).rows {
+        let [workload, cpu, throughput] = &answer[..] else { continue };
+        push(&mut out, &format!("{workload}: lowest CPU per request: {cpu}"));
+        push(&mut out, &format!("{:1$}  highest throughput: {throughput}", "", workload.len()));
+    }
+    push(&mut out, "");
     out
 }
 
@@ -208,14 +218,25 @@ fn machine(run: &Run) -> String {
         header.started,
         header.seed,
     );
-    let stolen = run.cells.iter().filter_map(|cell| {
-        let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
-        Some(used.machine_steal_s / outcome.elapsed_s / machine.cores as f64)
-    });
-    let most = stolen.filter(|share| share.is_finite()).fold(0.0, f64::max);
-    if most > STEAL_WORTH_A_WORD {
-        let percent = (most * 100.0).round();
+    let most = |of: fn(&Outcome, &Used) -> f64| {
+        let shares = run.cells.iter().filter_map(|cell| {
+            let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
+            Some(of(outcome, used) / outcome.elapsed_s / machine.cores as f64)
+        });
+        shares.filter(|share| share.is_finite()).fold(0.0, f64::max)
+    };
+    let stolen = most(|_, used| used.machine_steal_s);
+    if stolen > STEAL_WORTH_A_WORD {
+        let percent = (stolen * 100.0).round();
         let _ = write!(text, " The hypervisor took up to {percent}% of the machine from a cell.");
+    }
+    let others = most(|outcome, used| {
+        let client_s = outcome.client_cpu_us_per_request * outcome.requests as f64 / 1e6;
+        used.machine_busy_s - used.cpu_s - client_s
+    });
+    if others > OTHERS_WORTH_A_WORD {
+        let percent = (others * 100.0).round();
+        let _ = write!(text, " Other processes took up to {percent}% of the machine from a cell.");
     }
     text
 }

@@ -23,7 +23,7 @@ use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
 /// A rough allowance for starting, verifying and stopping, for the time that is foretold.
-const OVERHEAD_MS: u64 = 200;
+const OVERHEAD_MS: u64 = 100;
 /// A request may be silent for the whole of a cell: starving is a finding, not an error.
 const PATIENCE_BEYOND_CELL: Duration = Duration::from_secs(5);
 

@@ -293,9 +293,13 @@ fn not_told_apart(lines: &[Line<'_>]) -> Option<String> {
             }
         }
     }
+    let all = ranked.len() * ranked.len().saturating_sub(1) / 2;
     match (ranked.len(), pairs.len()) {
         (0 | 1, _) => None,
         (_, 0) => Some("By CPU per request all are told apart.".to_owned()),
+        (_, some) if some == all && all > 1 => {
+            Some("By CPU per request none are told apart.".to_owned())
+        }
         _ => Some(format!("By CPU per request not told apart: {}.", pairs.join("; "))),
     }
 }

@@ -118,9 +118,12 @@ pub(crate) mod tests {
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             while let Ok((mut stream, _)) = listener.accept() {
-                let _ = stream.write_all(reply.as_bytes());
-                let _ = stream.shutdown(std::net::Shutdown::Write);
-                let _ = stream.read(&mut [0; 1024]);
+                thread::spawn(move || {
+                    let _ = stream.write_all(reply.as_bytes());
+                    let _ = stream.shutdown(std::net::Shutdown::Write);
+                    // Closing with unread input would reset the connection.
+                    let _ = stream.read_to_end(&mut Vec::new());
+                });
             }
         });
         address

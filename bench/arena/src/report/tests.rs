@@ -6,7 +6,7 @@ use super::*;
 use crate::catalogue::{Contestant, Io};
 use crate::machine::{Machine, Placement};
 use crate::record::{Cell, Header};
-use crate::sample::{Footprint, Used};
+use crate::sample::Footprint;
 
 fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     Contestant {
