@@ -76,7 +76,7 @@ fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
     run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
 
     let mut cells = Run::read(writer.folder()).unwrap().cells;
-    assert_eq!(cells, writer.run().cells, "the records are what was measured");
+    assert!(cells == writer.run().cells, "the records are not what was measured");
     cells.sort_by(|a, b| a.contestant.cmp(&b.contestant));
     let failures: Vec<_> =
         cells.iter().map(|cell| cell.failure.as_deref().unwrap_or("none")).collect();
