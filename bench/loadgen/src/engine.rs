@@ -303,7 +303,17 @@ impl<S: Session> Worker<S> {
         let now = Instant::now();
         let connection = &mut self.connections[index];
         let operation = match channel {
-            Channel::Control => Operation::Connect,
+            Channel::Control => {
+                // A connect to a port of the ephemeral range where nobody listens can, by TCP's
+                // simultaneous open, reach itself: then it would echo to itself, faultlessly.
+                let stream = connection.control.stream.as_ref();
+                let local = stream.map(TcpStream::local_addr).transpose()?;
+                if local == Some(self.plan.target) {
+                    let detail = "nobody listens: the connection reached itself";
+                    return Err(Failure::new(Kind::Refused, detail));
+                }
+                Operation::Connect
+            }
             Channel::Data => {
                 connection.session.data_opened();
                 Operation::DataConnect
