@@ -11,8 +11,8 @@
 //! costs one read, one write, one look at the clock and no allocation.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::io::{self, Read, Write};
+use std::collections::BinaryHeap;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Poll, Token};
 
 use crate::Error;
 use crate::client::{Channel, Session, Step};
+use crate::connection::{Connection, Socket, connect, pack, unpack};
 use crate::plan::Plan;
 use crate::record::{Failure, Kind, Operation, Recorder};
 use crate::system::thread_cpu_time;
@@ -66,44 +67,9 @@ pub(crate) struct Worker<S> {
     next_sweep: Instant,
 }
 
-/// One place in the plan's number of connections; sockets come and go in it.
-struct Connection<S> {
-    session: S,
-    control: Socket,
-    data: Socket,
-    /// Tells the events of the present sockets from those of earlier ones.
-    generation: u32,
-    /// When each request in flight was sent, the oldest first.
-    sent_at: VecDeque<Instant>,
-    /// Requests since the connection opened.
-    requested: u64,
-    /// When the present phase of the conversation began.
-    phase_began: Instant,
-    /// Failures in a row.
-    failures: u32,
-    served: bool,
-}
-
-#[derive(Default)]
-struct Socket {
-    stream: Option<TcpStream>,
-    is_open: bool,
-}
-
 impl<S: Session> Worker<S> {
     pub(crate) fn new(poll: Poll, plan: Arc<Plan>, sessions: Vec<S>) -> Self {
-        let now = Instant::now();
-        let connections = sessions.into_iter().map(|session| Connection {
-            session,
-            control: Socket::default(),
-            data: Socket::default(),
-            generation: 0,
-            sent_at: VecDeque::with_capacity(plan.pipeline),
-            requested: 0,
-            phase_began: now,
-            failures: 0,
-            served: false,
-        });
+        let connections = sessions.into_iter().map(|session| Connection::new(session, &plan));
         Self {
             connections: connections.collect(),
             poll,
@@ -111,16 +77,15 @@ impl<S: Session> Worker<S> {
             recorder: Recorder::new(),
             pauses: BinaryHeap::new(),
             unfinished: Vec::new(),
-            next_sweep: now,
+            next_sweep: Instant::now(),
         }
     }
 
     /// Runs until the phase is done.
     pub(crate) fn run(mut self, phase: &AtomicU8) -> Result<Report, Error> {
-        let system = |cause| Error::System { what: "cannot wait for connections", cause };
         let mut events = Events::with_capacity(EVENTS);
         let mut buffer = vec![0; BUFFER_BYTES];
-        let mut began = None;
+        let mut measured = None;
         for index in 0..self.connections.len() {
             self.attempt(index, |worker| worker.open(index));
         }
@@ -133,42 +98,40 @@ impl<S: Session> Worker<S> {
             }
             match phase.load(Ordering::Relaxed) {
                 DONE => break,
-                MEASURING if began.is_none() => {
-                    began = Some((Instant::now(), thread_cpu_time().map_err(system)?));
+                MEASURING if measured.is_none() => {
+                    measured = Some((Instant::now(), thread_cpu_time().map_err(system)?));
                     self.recorder.measuring = true;
                 }
                 _ => {}
             }
-            for token in std::mem::take(&mut self.unfinished) {
-                let (index, channel, _) = unpack(token);
-                if self.is_current(token) {
-                    self.attempt(index, |worker| worker.receive(index, channel, true, &mut buffer));
-                }
-            }
-            for event in &events {
-                if event.token() != WAKE && self.is_current(event.token()) {
-                    let (index, channel, _) = unpack(event.token());
-                    self.attempt(index, |worker| {
-                        worker.progress(index, channel, event, &mut buffer)
-                    });
-                }
-            }
-            self.look_at_the_clock();
+            self.turn(&events, &mut buffer);
         }
-        let (cpu_time, busy) = match began {
-            None => (Duration::ZERO, 0.0),
-            Some((instant, cpu_before)) => {
-                let cpu_time = thread_cpu_time().map_err(system)?.saturating_sub(cpu_before);
-                (cpu_time, cpu_time.as_secs_f64() / instant.elapsed().as_secs_f64())
+        let mut cpu_time = Duration::ZERO;
+        let mut busy = 0.0;
+        if let Some((began, cpu_before)) = measured {
+            cpu_time = thread_cpu_time().map_err(system)?.saturating_sub(cpu_before);
+            busy = cpu_time.as_secs_f64() / began.elapsed().as_secs_f64();
+        }
+        let served = self.connections.iter().filter(|connection| connection.served).count();
+        let open = self.connections.into_iter().filter_map(|connection| connection.control.stream);
+        Ok(Report { recorder: self.recorder, served, cpu_time, busy, _open: open.collect() })
+    }
+
+    /// Does all that is possible now.
+    fn turn(&mut self, events: &Events, buffer: &mut [u8]) {
+        for token in std::mem::take(&mut self.unfinished) {
+            let (index, channel, _) = unpack(token);
+            if self.is_current(token) {
+                self.attempt(index, |worker| worker.receive(index, channel, true, buffer));
             }
-        };
-        Ok(Report {
-            recorder: self.recorder,
-            served: self.connections.iter().filter(|connection| connection.served).count(),
-            cpu_time,
-            busy,
-            _open: self.connections.into_iter().filter_map(|c| c.control.stream).collect(),
-        })
+        }
+        for event in events {
+            if event.token() != WAKE && self.is_current(event.token()) {
+                let (index, channel, _) = unpack(event.token());
+                self.attempt(index, |worker| worker.progress(index, channel, event, buffer));
+            }
+        }
+        self.look_at_the_clock();
     }
 
     /// How long to wait for events at most.
@@ -276,7 +239,17 @@ impl<S: Session> Worker<S> {
         let now = Instant::now();
         let connection = &mut self.connections[index];
         let operation = match channel {
-            Channel::Control => Operation::Connect,
+            Channel::Control => {
+                // A connect to a port of the ephemeral range where nobody listens can, by TCP's
+                // simultaneous open, reach itself: then it would echo to itself, faultlessly.
+                let stream = connection.control.stream.as_ref();
+                let local = stream.map(TcpStream::local_addr).transpose()?;
+                if local == Some(self.plan.target) {
+                    let detail = "nobody listens: the connection reached itself";
+                    return Err(Failure::new(Kind::Refused, detail));
+                }
+                Operation::Connect
+            }
             Channel::Data => {
                 connection.session.data_opened();
                 Operation::DataConnect
@@ -376,84 +349,6 @@ impl<S: Session> Worker<S> {
     }
 }
 
-impl<S: Session> Connection<S> {
-    /// When may the next request go? The one place that paces: in a closed loop, as soon as fewer
-    /// requests are in flight than the plan has.
-    fn allowance(&self, plan: &Plan) -> usize {
-        if !self.session.is_ready() {
-            return 0;
-        }
-        let free = plan.pipeline - self.sent_at.len();
-        match plan.requests_per_connection {
-            Some(limit) => (limit - self.requested).min(free as u64) as usize,
-            None => free,
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        let socket = &mut self.control;
-        let Some(stream) = socket.stream.as_mut().filter(|_| socket.is_open) else {
-            return Ok(());
-        };
-        loop {
-            let output = self.session.output();
-            if output.is_empty() {
-                return Ok(());
-            }
-            match stream.write(output) {
-                Ok(count) => {
-                    let is_short = count < output.len();
-                    self.session.wrote(count);
-                    if is_short {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn pass(&mut self, operation: Operation, now: Instant, recorder: &mut Recorder) {
-        recorder.phase(operation, now - self.phase_began);
-        self.phase_began = now;
-    }
-
-    fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
-        let since = self.sent_at.front().unwrap_or(&self.phase_began);
-        self.control.stream.is_some() && now.saturating_duration_since(*since) > timeout
-    }
-
-    fn close(&mut self) {
-        self.control = Socket::default();
-        self.data = Socket::default();
-        self.generation = self.generation.wrapping_add(1);
-        self.sent_at.clear();
-        self.requested = 0;
-    }
-
-    fn socket(&mut self, channel: Channel) -> &mut Socket {
-        match channel {
-            Channel::Control => &mut self.control,
-            Channel::Data => &mut self.data,
-        }
-    }
-}
-
-fn connect(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Socket> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(Socket { stream: Some(stream), is_open: false })
-}
-
-/// The generation in the upper half, then the index, then the channel.
-fn pack(index: usize, channel: Channel, generation: u32) -> Token {
-    Token((generation as usize) << 32 | index << 1 | usize::from(channel == Channel::Data))
-}
-
-fn unpack(token: Token) -> (usize, Channel, u32) {
-    let channel = if token.0 & 1 == 1 { Channel::Data } else { Channel::Control };
-    ((token.0 & 0xffff_ffff) >> 1, channel, (token.0 >> 32) as u32)
+fn system(cause: io::Error) -> Error {
+    Error::System { what: "cannot wait for connections", cause }
 }

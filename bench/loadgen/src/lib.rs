@@ -3,9 +3,10 @@
 //!
 //! [`run`] does what a [`Plan`] says and returns an [`Outcome`], within its deadlines whatever the
 //! server does. What a connection says and expects is in `client`, apart from I/O; how
-//! connections are driven is in `engine`.
+//! connections are driven is in `engine`, a run as a whole in `run`.
 
 mod client;
+mod connection;
 mod engine;
 mod idle;
 mod outcome;

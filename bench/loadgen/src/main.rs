@@ -163,11 +163,12 @@ impl Run {
 }
 
 fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
-    let mut addresses =
-        target.to_socket_addrs().context("give a host and a port, such as 127.0.0.1:8080")?;
-    match addresses.next() {
-        Some(address) => Ok(address),
-        None => bail!("the name has no address"),
+    match target.to_socket_addrs() {
+        Ok(mut addresses) => addresses.next().context("the name has no address"),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            bail!("give a host and a port, such as 127.0.0.1:8080")
+        }
+        Err(error) => bail!("the name cannot be resolved ({error}); give an address"),
     }
 }
 

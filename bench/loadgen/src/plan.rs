@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+const DEEPEST_PIPELINE: usize = 4096;
+const LARGEST_PAYLOAD_BYTES: usize = 1 << 30;
+
 /// The conversation that every connection holds with the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -93,6 +97,12 @@ impl Plan {
         if self.duration.is_zero() || self.timeout.is_zero() {
             return refuse("duration and timeout must be longer than nothing");
         }
+        if self.warm_up.max(self.duration).max(self.timeout) > LONGEST {
+            return refuse("warm-up, duration and timeout must each be at most 30 days");
+        }
+        if self.pipeline > DEEPEST_PIPELINE {
+            return refuse("a pipeline holds at most 4096 requests");
+        }
         let breaks_a_line = |byte: u8| byte.is_ascii_control();
         if self.path.bytes().any(breaks_a_line) {
             return refuse("the path must not contain control characters");
@@ -104,8 +114,8 @@ impl Plan {
             Protocol::Ftp if self.pipeline != 1 => {
                 refuse("FTP has one transfer at a time: its pipeline must be 1")
             }
-            Protocol::Echo if self.payload_bytes == 0 => {
-                refuse("an echo needs a payload of at least 1 byte")
+            Protocol::Echo if !(1..=LARGEST_PAYLOAD_BYTES).contains(&self.payload_bytes) => {
+                refuse("an echo needs a payload of 1 byte to 1 GiB")
             }
             Protocol::Http | Protocol::Ftp | Protocol::Echo => Ok(()),
         }

@@ -22,9 +22,10 @@ pub(crate) fn raise_descriptor_limit(plan: &Plan) -> Result<(), Error> {
     };
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(system)?;
     let per_connection = if plan.protocol == Protocol::Ftp { 2 } else { 1 };
-    let needed = (plan.connections * per_connection + plan.idle_connections) as u64
-        + 4 * plan.threads as u64
-        + OTHER_DESCRIPTORS;
+    let connections = plan.connections.saturating_mul(per_connection);
+    let pollers = 4 * plan.threads.min(plan.connections).min(1 << 20) as u64;
+    let needed = connections.saturating_add(plan.idle_connections) as u64;
+    let needed = needed.saturating_add(pollers + OTHER_DESCRIPTORS);
     if needed > hard {
         return Err(Error::Descriptors { needed, limit: hard });
     }

@@ -310,6 +310,14 @@ fn a_plan_that_cannot_be_is_refused_in_words() {
     assert!(matches!(split, Error::Plan(_)));
     let huge = run(Plan { idle_connections: 1 << 40, ..good.clone() });
     assert!(huge.to_string().contains("ulimit"), "{huge}");
+    for extreme in [
+        Plan { threads: usize::MAX, connections: usize::MAX, ..good.clone() },
+        Plan { pipeline: usize::MAX, ..good.clone() },
+        Plan { duration: Duration::MAX, ..good.clone() },
+        Plan { protocol: Protocol::Echo, payload_bytes: usize::MAX, ..good.clone() },
+    ] {
+        assert!(matches!(run(extreme), Error::Plan(_) | Error::Descriptors { .. }));
+    }
     let nowhere = run(Plan { cpus: vec![1000], ..good });
     assert!(matches!(nowhere, Error::Pin { cpu: 1000, .. }), "{nowhere}");
 }
