@@ -3,10 +3,12 @@
 //!
 //! An architecture's `main` calls [`serve`] and decides who accepts and who runs which connection.
 
+pub mod conformance;
 pub mod conn;
 mod drain;
 pub mod echo;
 pub mod ftp;
+pub mod http;
 pub mod job;
 mod limits;
 mod options;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::session::{Session, SharedSettings};
-use crate::{echo, ftp};
+use crate::{echo, ftp, http};
 
 /// The protocols that every server speaks, one at a time (`--protocol`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -13,6 +13,8 @@ pub enum Protocol {
     Echo,
     /// The file transfer protocol (RFC 959 and what has been added to it since).
     Ftp,
+    /// Files below the root, and paths of known cost (RFC 9110, RFC 9112).
+    Http,
 }
 
 impl Protocol {
@@ -21,6 +23,7 @@ impl Protocol {
         match self {
             Protocol::Echo => Box::new(echo::Session::new(settings)),
             Protocol::Ftp => Box::new(ftp::Session::new(settings, peer)),
+            Protocol::Http => Box::new(http::Session::new(settings)),
         }
     }
 
@@ -29,6 +32,7 @@ impl Protocol {
         match self {
             Protocol::Echo => b"",
             Protocol::Ftp => ftp::REFUSAL,
+            Protocol::Http => http::REFUSAL,
         }
     }
 }
