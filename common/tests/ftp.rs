@@ -12,8 +12,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use common::conformance::{Client, Fault, Outcome, run};
 use common::ftp;
-use common::session::{Action, Chan, Event, Session, Settings};
+use common::session::{Action, Chan, Event, Session, Settings, SharedSettings};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -35,6 +36,7 @@ enum Stop {
 
 struct World {
     session: ftp::Session,
+    settings: SharedSettings,
     folder: TempDir,
     /// What was said on the control connection.
     said: Vec<u8>,
@@ -59,16 +61,17 @@ impl World {
     fn of(peer: &str, writable: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority());
-        let settings = Settings {
+        let settings = Arc::new(Settings {
             root: Arc::new(root.unwrap()),
             writable,
             idle_timeout: Duration::from_mins(2),
             backend: None,
             now: || SystemTime::UNIX_EPOCH,
-        };
+        });
         let peer: IpAddr = peer.parse().unwrap();
         let mut world = World {
-            session: ftp::Session::new(&Arc::new(settings), peer),
+            session: ftp::Session::new(&settings, peer),
+            settings,
             folder,
             said: Vec::new(),
             downloaded: Vec::new(),
@@ -702,6 +705,16 @@ fn a_large_directory_streams() {
 }
 
 #[test]
+fn a_pattern_selects_names_and_keeps_the_folder_it_was_given_with() {
+    let mut world = World::logged_in().file("a1", b"").file("b1", b"").file(".a1", b"");
+    world.tell("EPSV\r\nNLST a*\r\nEPSV\r\nNLST ../?1*1\r\nEPSV\r\nNLST /b?\r\n");
+    assert_eq!(world.downloaded, b"a1\r\n/b1\r\n");
+    world.tell("EPSV\r\nLIST -a nothing*\r\nEPSV\r\nNLST x/*\r\n");
+    let codes = "229 150 226 229 150 226 229 150 226 229 150 226 229 550";
+    assert_eq!(world.codes(), codes);
+}
+
+#[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<ftp::Session>() <= 512, "{}", size_of::<ftp::Session>());
 }
@@ -750,5 +763,71 @@ proptest! {
         let mut world = World::logged_in();
         world.tell(input);
         prop_assert_eq!(world.answer(Event::Read(Chan::Control, &[])), Stop::End);
+    }
+}
+
+/// A conversation under the conformance kit, which holds the session to the contract; and what is
+/// left in the served folder.
+fn under_test(client: &Client, fault: Option<(usize, Fault)>) -> (Outcome, TempDir) {
+    let World { folder, settings, .. } =
+        World::new().file("old", b"old").file("big", &[b'b'; 2000]);
+    let session = ftp::Session::new(&settings, "127.0.0.1".parse().unwrap());
+    (run(Box::new(session), client, fault), folder)
+}
+
+const CONVERSATION: &[u8] = b"USER anonymous\r\nPASS x\r\nTYPE I\r\nEPSV\r\nRETR big\r\n\
+    PORT 127,0,0,1,8,0\r\nSTOR old\r\nPASV\r\nNLST\r\nSTAT /\r\nEPSV\r\nAPPE new\r\nEPSV\r\n\
+    EPRT |1|127.0.0.1|2048|\r\nRNFR new\r\nRNTO newer\r\nDELE newer\r\nMKD d\r\nRMD d\r\nQUIT\r\n";
+
+#[test]
+fn every_chunking_gives_the_same_conversation() {
+    let (expected, _folder) = under_test(&Client::new(CONVERSATION, b"new content"), None);
+    for piece in [1, 2, 7, 100] {
+        let client = Client {
+            control: CONVERSATION.chunks(piece).map(<[u8]>::to_vec).collect(),
+            data: b"new content".chunks(piece).map(<[u8]>::to_vec).collect(),
+            write_bytes: piece,
+            eager: false,
+        };
+        let (outcome, _folder) = under_test(&client, None);
+        assert_eq!(outcome.data, expected.data);
+        let text = |outcome: &Outcome| String::from_utf8_lossy(&outcome.control).into_owned();
+        assert_eq!(text(&outcome), text(&expected));
+    }
+}
+
+#[test]
+fn a_failure_at_any_action_leaves_no_half_upload() {
+    let mut client = Client::new(CONVERSATION, b"new content");
+    client.control = CONVERSATION.chunks(50).map(<[u8]>::to_vec).collect();
+    let steps = under_test(&client, None).0.steps;
+    for (step, fault) in (0..steps).flat_map(|step| Fault::ALL.map(|fault| (step, fault))) {
+        let (_, folder) = under_test(&client, Some((step, fault)));
+        let old = fs::read(folder.path().join("old")).unwrap();
+        assert!(old == b"old" || old == b"new content", "{fault:?} at {step}");
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let name = entry.unwrap().file_name();
+            assert!(!name.as_bytes().starts_with(b"."), "{name:?}: {fault:?} at {step}");
+        }
+    }
+}
+
+#[test]
+fn what_overtakes_a_transfer_keeps_to_the_contract() {
+    let script =
+        b"USER ftp\r\nPASS x\r\nEPSV\r\n|RETR big\r\n|STAT\r\n|STAT\r\n|ABOR\r\n|EPSV\r\n|\
+        NLST\r\n|STAT\r\n|EPSV\r\n|STOR old\r\n|STAT\r\n|ABOR\r\n|QUIT\r\n";
+    let client = Client {
+        control: script.split(|&byte| byte == b'|').map(<[u8]>::to_vec).collect(),
+        data: vec![b"new".to_vec()],
+        write_bytes: 100,
+        eager: true,
+    };
+    let (outcome, folder) = under_test(&client, None);
+    assert_eq!(fs::read(folder.path().join("old")).unwrap(), b"old");
+    let text = String::from_utf8_lossy(&outcome.control);
+    assert!(text.ends_with("221 Goodbye.\r\n"), "{text}");
+    for (step, fault) in (0..outcome.steps).flat_map(|step| Fault::ALL.map(|fault| (step, fault))) {
+        under_test(&client, Some((step, fault)));
     }
 }
