@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod conn;
 mod drain;
 pub mod echo;
+pub mod ftp;
 pub mod http;
 pub mod job;
 mod limits;

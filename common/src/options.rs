@@ -47,7 +47,7 @@ macro_rules! architecture {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// What is spoken
-    #[arg(long, value_enum, default_value = "echo")]
+    #[arg(long, value_enum, default_value = "ftp")]
     pub(crate) protocol: Protocol,
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2121")]

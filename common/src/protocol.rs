@@ -4,13 +4,15 @@
 use std::net::IpAddr;
 
 use crate::session::{Session, SharedSettings};
-use crate::{echo, http};
+use crate::{echo, ftp, http};
 
 /// The protocols that every server speaks, one at a time (`--protocol`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protocol {
     /// Whatever arrives is sent back (RFC 862).
     Echo,
+    /// The file transfer protocol (RFC 959 and what has been added to it since).
+    Ftp,
     /// Files below the root, and paths of known cost (RFC 9110, RFC 9112).
     Http,
 }
@@ -18,9 +20,9 @@ pub enum Protocol {
 impl Protocol {
     /// A session for a client that has just connected from `peer`.
     pub fn session(self, settings: &SharedSettings, peer: IpAddr) -> Box<dyn Session> {
-        let _ = peer;
         match self {
             Protocol::Echo => Box::new(echo::Session::new(settings)),
+            Protocol::Ftp => Box::new(ftp::Session::new(settings, peer)),
             Protocol::Http => Box::new(http::Session::new(settings)),
         }
     }
@@ -29,6 +31,7 @@ impl Protocol {
     pub fn refusal(self) -> &'static [u8] {
         match self {
             Protocol::Echo => b"",
+            Protocol::Ftp => ftp::REFUSAL,
             Protocol::Http => http::REFUSAL,
         }
     }

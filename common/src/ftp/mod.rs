@@ -1,0 +1,33 @@
+//! An FTP server's side of one conversation (RFC 959, and 1123, 2389, 2428, 2577, 3659 that mend
+//! it), for today's clients: curl, wget, lftp, Python's ftplib, `FileZilla`, tnftp, inetutils-ftp.
+//!
+//! **Invariant:** replies leave in the order of the commands, one final reply each; only the reply
+//! to STAT overtakes a transfer, and ABOR cuts it. 226 is said when every byte is where it belongs,
+//! and not before.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `lines.rs` | bytes of the control connection to lines: Telnet, length, NUL |
+//! | `command.rs` | a line to a command; arguments to values |
+//! | `path.rs` | what a client calls a file, and what the served folder calls it |
+//! | `session.rs` | the state machine: what is waited for, and what follows |
+//! | `commands.rs` | what each command does |
+//! | `transfer.rs` | a transfer from its data connection to its final reply |
+//! | `listing.rs` | directories as text |
+//! | `reply.rs` | what is said |
+//!
+//! Known limits, each where it is: TYPE A transfers files as they are, as vsftpd does unless told
+//! otherwise (a conversion would need every byte in user space, and clients of today ask for
+//! TYPE I). Logins are anonymous; TLS is refused with 502.
+
+mod command;
+mod commands;
+mod lines;
+mod listing;
+mod path;
+mod reply;
+mod session;
+mod transfer;
+
+pub use reply::REFUSAL;
+pub use session::Session;

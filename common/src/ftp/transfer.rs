@@ -1,0 +1,283 @@
+//! A transfer, from its data connection to its final reply.
+//!
+//! ```text
+//!  Connect ──> Move <──> Fetch (listings)
+//!     │         │          │
+//!     └─────────┴──────────┴──> Close ──> Commit (uploads) ──> finished
+//!                                 └──────────┴──> Remove ────> finished
+//! ```
+//!
+//! **Invariant:** it succeeds when its data connection was closed in order and, for an upload, the
+//! file has its real name. On every other way out, what was written under a name of its own is
+//! removed first. What is lent to the executor stays as it is until the step is left.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::job::{Done, Job, Listing, Root};
+use crate::session::{Action, Chan, Event};
+
+use super::listing::Printer;
+use super::path::VirtualPath;
+use super::reply;
+
+/// How the data connection comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// The client has not said.
+    Unknown,
+    /// It connects to the port that we have opened.
+    Passive,
+    /// We connect to its port.
+    Active(SocketAddr),
+}
+
+/// One transfer.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    route: Route,
+    step: Step,
+    payload: Payload,
+    /// In bytes.
+    moved: u64,
+    /// The reply, if it has failed.
+    failure: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Connect,
+    Move,
+    Fetch,
+    Close,
+    Commit,
+    Remove,
+}
+
+/// What is moved.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// A download.
+    Send { file: File, offset: u64, end: u64 },
+    /// An upload.
+    Receive {
+        /// Given away when it is committed.
+        file: Option<File>,
+        offset: u64,
+        /// The name it is written under, and whether that is nobody's file until it is whole.
+        written: VirtualPath,
+        temporary: bool,
+        /// The name it gets at last, if that is another.
+        target: Option<VirtualPath>,
+    },
+    /// A listing: the text of the present batch, how much of it was sent, and the rest.
+    List { printer: Printer, text: Vec<u8>, sent: usize, more: Option<Listing> },
+}
+
+/// How far an event has brought a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    None,
+    Some,
+    /// It is over; [`Transfer::outcome`] is the reply.
+    Finished,
+}
+
+impl Transfer {
+    pub(super) fn new(route: Route, payload: Payload) -> Self {
+        Transfer { route, step: Step::Connect, payload, moved: 0, failure: None }
+    }
+
+    /// The final reply.
+    pub(super) fn outcome(&self) -> &'static str {
+        self.failure.unwrap_or(reply::COMPLETE)
+    }
+
+    /// In bytes, so far.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether it waits for its data connection to come about.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.step == Step::Connect
+    }
+
+    /// Whether the client may still cut it, or ask how it goes.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.step, Step::Connect | Step::Move)
+    }
+
+    pub(super) fn action(&mut self, root: &Root) -> Action<'_> {
+        match self.step {
+            Step::Connect => match self.route {
+                Route::Active(address) => Action::Connect(address),
+                Route::Passive | Route::Unknown => Action::Accept,
+            },
+            Step::Move => self.payload.moving(),
+            Step::Fetch => Action::Run(self.payload.fetch()),
+            Step::Close => Action::Close(Chan::Data),
+            Step::Commit => Action::Run(self.payload.commit(root)),
+            Step::Remove => Action::Run(self.payload.remove(root)),
+        }
+    }
+
+    pub(super) fn handle(&mut self, event: Event<'_>, owner: IpAddr) -> Progress {
+        let before = (self.step, self.moved);
+        match self.step {
+            Step::Connect => self.connected(&event, owner),
+            Step::Move => self.shifted(event),
+            Step::Fetch => self.fetched(event),
+            Step::Close => return self.closed(&event),
+            Step::Commit => return self.committed(event),
+            Step::Remove => return Progress::Finished,
+        }
+        if before == (self.step, self.moved) { Progress::None } else { Progress::Some }
+    }
+
+    /// Cuts it, with this reply. A second failure does not hide the first. One that is being
+    /// closed is still lost; one whose connection is closed is out of the client's hands.
+    pub(super) fn fail(&mut self, reply: &'static str) {
+        if matches!(self.step, Step::Connect | Step::Move | Step::Fetch | Step::Close) {
+            self.failure.get_or_insert(reply);
+            self.step = Step::Close;
+        }
+    }
+
+    /// A stranger on the port changes nothing: the next `Accept` drops it, and the clock runs on.
+    fn connected(&mut self, event: &Event<'_>, owner: IpAddr) {
+        match event {
+            Event::Opened(peer) if peer.ip().to_canonical() == owner => {
+                self.step = self.payload.next_step();
+            }
+            Event::Opened(_) if self.route == Route::Passive => {}
+            _ => self.fail(reply::NO_CONNECTION),
+        }
+    }
+
+    fn shifted(&mut self, event: Event<'_>) {
+        match (event, &mut self.payload) {
+            (Event::Wrote(0), Payload::Send { .. }) => self.fail(reply::SHRUNK),
+            (Event::Wrote(count), Payload::Send { offset, end, .. }) => {
+                *offset = (*offset + count as u64).min(*end);
+                self.advance(count);
+            }
+            (Event::Wrote(count @ 1..), Payload::List { text, sent, .. }) => {
+                *sent = text.len().min(*sent + count);
+                self.advance(count);
+            }
+            (Event::Received(0), Payload::Receive { .. }) => self.step = Step::Close,
+            (Event::Received(count), Payload::Receive { offset, .. }) => {
+                *offset += count as u64;
+                self.moved += count as u64;
+            }
+            (Event::Failed(error), _) => self.fail(reply::interruption(&error)),
+            (Event::TimedOut, _) => self.fail(reply::STALLED),
+            _ => self.fail(reply::BROKEN),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.moved += count as u64;
+        self.step = self.payload.next_step();
+    }
+
+    fn fetched(&mut self, event: Event<'_>) {
+        let Event::Ran(Done::Listing(entries, rest)) = event else {
+            return self.fail(reply::LOCAL_ERROR);
+        };
+        if let Payload::List { printer, text, sent, more } = &mut self.payload {
+            text.clear();
+            *sent = 0;
+            printer.print(text, &entries);
+            *more = rest;
+        }
+        self.step = self.payload.next_step();
+    }
+
+    fn closed(&mut self, event: &Event<'_>) -> Progress {
+        if !matches!(event, Event::Closed) {
+            self.failure.get_or_insert(reply::BROKEN);
+        }
+        let Payload::Receive { temporary, .. } = self.payload else {
+            return Progress::Finished;
+        };
+        self.step = match (self.failure, temporary) {
+            (None, _) => Step::Commit,
+            (Some(_), true) => Step::Remove,
+            (Some(_), false) => return Progress::Finished,
+        };
+        Progress::Some
+    }
+
+    fn committed(&mut self, event: Event<'_>) -> Progress {
+        self.failure = match event {
+            Event::Ran(_) => return Progress::Finished,
+            Event::Failed(error) => Some(reply::interruption(&error)),
+            _ => Some(reply::LOCAL_ERROR),
+        };
+        let Payload::Receive { temporary: true, .. } = self.payload else {
+            return Progress::Finished;
+        };
+        self.step = Step::Remove;
+        Progress::Some
+    }
+}
+
+impl Payload {
+    /// What follows once the connection is there, or something was moved.
+    fn next_step(&self) -> Step {
+        let (left, more) = match self {
+            Payload::Send { offset, end, .. } => (offset < end, false),
+            Payload::Receive { .. } => (true, false),
+            Payload::List { text, sent, more, .. } => (*sent < text.len(), more.is_some()),
+        };
+        match (left, more) {
+            (true, _) => Step::Move,
+            (false, true) => Step::Fetch,
+            (false, false) => Step::Close,
+        }
+    }
+
+    fn moving(&self) -> Action<'_> {
+        match self {
+            Payload::Send { file, offset, end } => {
+                Action::SendFile { to: Chan::Data, file, offset: *offset, length: end - offset }
+            }
+            Payload::Receive { file, offset, .. } => Action::ReceiveFile {
+                from: Chan::Data,
+                file: file.as_ref().expect("an upload has its file until Commit"),
+                offset: *offset,
+            },
+            Payload::List { text, sent, .. } => Action::Write(Chan::Data, &text[*sent..]),
+        }
+    }
+
+    fn fetch(&mut self) -> Job {
+        match self {
+            Payload::List { more, .. } => {
+                Job::ListMore(more.take().expect("Fetch follows only where there is more"))
+            }
+            _ => unreachable!("only a listing is fetched"),
+        }
+    }
+
+    fn commit(&mut self, root: &Root) -> Job {
+        let Payload::Receive { file, written, target, .. } = self else {
+            unreachable!("only an upload is committed");
+        };
+        let file = file.take().expect("a file is committed once");
+        let rename = target.take().map(|target| (written.beneath_root(), target.beneath_root()));
+        Job::Commit(root.clone(), file, rename)
+    }
+
+    fn remove(&mut self, root: &Root) -> Job {
+        match self {
+            Payload::Receive { file, written, .. } => {
+                *file = None;
+                Job::RemoveFile(root.clone(), written.beneath_root())
+            }
+            _ => unreachable!("only an upload leaves something to remove"),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Peers that send rubbish, half a request, or vanish, and workers that die: the others are served, and nothing leaks.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use socket2::SockRef;
+use std::time::Duration;
+
+use crate::support::{
+    Dialogue, Server, architectures, eventually, names, on_every_architecture, pattern, read_to_end,
+};
+
+/// Closes with a reset, as a client that crashes does.
+fn reset(stream: &TcpStream) {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// After the peers are gone the server is as it was before them.
+fn leaks_nothing(server: &mut Server, abuse: impl Fn(&Server)) {
+    let serves = |server: &Server| drop(Dialogue::login(server));
+    serves(server);
+    let before = eventually("the first client is gone", || settled(server));
+    for _ in 0..3 {
+        abuse(server);
+    }
+    serves(server);
+    eventually(&format!("{} is as before: {before:?}", server.architecture.name), || {
+        (server.footprint() == before).then_some(())
+    });
+}
+
+/// The footprint, once two looks at it agree.
+fn settled(server: &Server) -> Option<(usize, usize)> {
+    let first = server.footprint();
+    std::thread::sleep(Duration::from_millis(50));
+    (server.footprint() == first).then_some(first)
+}
+
+#[test]
+fn rubbish_half_commands_and_resets_end_only_their_own_session() {
+    on_every_architecture(&[], |server| {
+        leaks_nothing(server, |server| {
+            let mut client = server.connect();
+            let _ = client.write_all(&pattern(100_000));
+            reset(&client);
+            drop(client);
+            let mut client = Dialogue::login(server);
+            client.send("RETR half a comm");
+        });
+    });
+}
+
+#[test]
+fn a_client_that_vanishes_in_a_download_leaves_nothing_behind() {
+    on_every_architecture(&[], |server| {
+        server.file("large", 32 * 1024 * 1024);
+        leaks_nothing(server, |server| {
+            let mut client = Dialogue::login(server);
+            let data = client.passive(server);
+            client.send("RETR large\r\n");
+            client.expect("150");
+            reset(&data);
+        });
+    });
+}
+
+#[test]
+fn an_upload_that_breaks_off_is_not_mistaken_for_a_whole_file() {
+    on_every_architecture(&["--writable"], |server| {
+        leaks_nothing(server, |server| {
+            let mut client = Dialogue::login(server);
+            let mut data = client.passive(server);
+            client.send("STOR upload\r\n");
+            client.expect("150");
+            data.write_all(&pattern(1_000_000)).unwrap();
+            reset(&data);
+        });
+        eventually("no half file is left", || names(server.root.path()).is_empty().then_some(()));
+    });
+}
+
+#[test]
+fn a_passive_port_that_nobody_uses_is_closed_with_its_session() {
+    on_every_architecture(&[], |server| {
+        leaks_nothing(server, |server| {
+            let mut client = Dialogue::login(server);
+            for _ in 0..20 {
+                client.send("EPSV\r\n");
+                client.expect("229");
+            }
+            client.send("QUIT\r\n");
+            client.expect("221");
+        });
+    });
+}
+
+#[test]
+fn half_closed_clients_still_get_their_answers() {
+    on_every_architecture(&["--protocol", "http"], |server| {
+        let mut client = server.connect();
+        client.write_all(b"GET /plaintext HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let reply = String::from_utf8(read_to_end(client)).unwrap();
+        assert!(reply.ends_with("Hello, World!"), "{}: {reply:?}", server.architecture.name);
+    });
+}
+
+#[test]
+fn silence_ends_a_session_after_the_idle_timeout() {
+    on_every_architecture(&["--idle-timeout", "1"], |server| {
+        let mut client = Dialogue::login(server);
+        client.send("NO");
+        client.expect("421");
+        assert_eq!(client.line(), "");
+    });
+}
+
+#[test]
+fn a_client_above_the_limit_is_told_so() {
+    for architecture in architectures() {
+        // Who has one process or thread for each connection counts them; a pool of workers has its own limit.
+        if architecture.has_many_workers || !architecture.concurrent {
+            continue;
+        }
+        let server = Server::start(&architecture, &["--max-connections", "1"]);
+        let first = Dialogue::login(&server);
+        let reply = String::from_utf8(read_to_end(server.connect())).unwrap();
+        assert!(reply.starts_with("421 "), "{}: {reply:?}", architecture.name);
+        drop(first);
+        eventually("there is room again", || {
+            let mut stream = server.connect();
+            let mut first = [0; 3];
+            std::io::Read::read_exact(&mut stream, &mut first).ok()?;
+            (&first == b"220").then_some(())
+        });
+        server.leave();
+    }
+}
+
+#[test]
+fn preforking_replaces_a_worker_that_is_killed() {
+    let known = architectures();
+    let preforking = known.iter().find(|known| known.name == "preforking").unwrap();
+    let server = Server::start(preforking, &["--workers", "4"]);
+    let path = format!("/proc/{0}/task/{0}/children", server.pid());
+    let workers = || -> Vec<i32> {
+        let listed = std::fs::read_to_string(&path).unwrap();
+        listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    eventually("four workers are there", || (workers().len() == 4).then_some(()));
+    let victim = workers()[0];
+    kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+    eventually("the worker is replaced", || {
+        (workers().len() == 4 && !workers().contains(&victim)).then_some(())
+    });
+    drop(Dialogue::login(&server));
+    server.leave();
+}

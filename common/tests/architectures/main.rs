@@ -1,0 +1,9 @@
+//! The functional suite, run over sockets against every architecture that cargo knows: whatever one of them cannot do
+//! fails here, under its name.
+
+mod clients;
+mod command_line;
+mod faults;
+mod leaving;
+mod support;
+mod web;

@@ -1,0 +1,267 @@
+//! Finds the architectures, starts and stops their servers, and makes the folders that they serve.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// How long anything may take before it counts as hanging. Nothing passes by being faster.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An architecture, as its manifest describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Architecture {
+    pub(crate) name: String,
+    pub(crate) concurrent: bool,
+    pub(crate) has_many_workers: bool,
+    program: PathBuf,
+}
+
+/// Every architecture, from cargo's metadata.
+pub(crate) fn architectures() -> Vec<Architecture> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()
+        .expect("cargo metadata");
+    let folder = programs();
+    let found: Vec<_> = metadata
+        .packages
+        .iter()
+        .filter_map(|package| {
+            let declared = package.metadata.get("architecture")?;
+            let name = package.name.to_string();
+            let program = folder.join(&name);
+            assert!(program.exists(), "{} is not built: make build", program.display());
+            Some(Architecture {
+                concurrent: declared["concurrent"] == true,
+                has_many_workers: declared["workers"] == "many",
+                name,
+                program,
+            })
+        })
+        .collect();
+    assert!(found.len() >= 6, "cargo metadata shows {found:?}");
+    found
+}
+
+/// Where cargo puts the programs of this build: above the folder that this test lies in.
+fn programs() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
+}
+
+/// Runs `check` on a fresh server of every architecture, with a folder of its own, and has each leave in good order.
+pub(crate) fn on_every_architecture(arguments: &[&str], check: impl Fn(&mut Server)) {
+    for architecture in architectures() {
+        eprintln!("── {}", architecture.name);
+        let mut server = Server::start(&architecture, arguments);
+        check(&mut server);
+        server.leave();
+    }
+}
+
+/// A server of ours, alone in a process group, so that whatever it leaves behind is seen.
+pub(crate) struct Server {
+    pub(crate) architecture: Architecture,
+    pub(crate) address: SocketAddr,
+    /// The folder that it serves.
+    pub(crate) root: TempDir,
+    child: Child,
+}
+
+impl Server {
+    pub(crate) fn start(architecture: &Architecture, arguments: &[&str]) -> Self {
+        let root = TempDir::new().unwrap();
+        let mut command = architecture.command();
+        command.args(["--listen", "127.0.0.1:0", "--root"]).arg(root.path()).args(arguments);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut ready).unwrap();
+        let address = ready.trim().strip_prefix("listening on ").expect("the ready line");
+        let address = address.parse().unwrap();
+        Server { architecture: architecture.clone(), address, root, child }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// A file of `length` bytes that differ from place to place, in the served folder.
+    pub(crate) fn file(&self, name: &str, length: usize) -> Vec<u8> {
+        let bytes = pattern(length);
+        std::fs::write(self.root.path().join(name), &bytes).unwrap();
+        bytes
+    }
+
+    pub(crate) fn stored(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.root.path().join(name)).unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Waits for the end of a server that is leaving.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let name = self.architecture.name.clone();
+        eventually(&format!("{name} ends"), || self.child.try_wait().unwrap())
+    }
+
+    /// Has it leave, and sees that it ends well and leaves no process behind.
+    pub(crate) fn leave(mut self) {
+        self.signal(Signal::SIGTERM);
+        self.assert_left();
+    }
+
+    pub(crate) fn assert_left(&mut self) {
+        let name = self.architecture.name.clone();
+        assert_eq!(self.wait().code(), Some(0), "{name} leaves in good order");
+        let group = Pid::from_raw(self.pid());
+        eventually(&format!("{name} leaves no process behind"), || {
+            (killpg(group, None) == Err(Errno::ESRCH)).then_some(())
+        });
+    }
+
+    /// How many descriptors the server has, and how many processes it is: what a leak would make more of.
+    pub(crate) fn footprint(&self) -> (usize, usize) {
+        let folder = format!("/proc/{}/fd", self.pid());
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap();
+        let descriptors = std::fs::read_dir(folder).unwrap().count();
+        (descriptors, children.split_whitespace().count())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+impl Architecture {
+    pub(crate) fn command(&self) -> Command {
+        Command::new(&self.program)
+    }
+}
+
+/// Tries again and again until there is an answer, or patience is at its end.
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = attempt() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Bytes of which no two stretches are alike, so that a piece that is missing or out of place shows.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+/// A program of this machine, or `None`, in words, where it is missing. In CI it must be there.
+pub(crate) fn installed(program: &str) -> Option<Command> {
+    let found = Command::new("which").arg(program).output().unwrap().status.success();
+    assert!(found || std::env::var_os("CI").is_none(), "{program} must be installed in CI");
+    if !found {
+        eprintln!("SKIPPED: {program} is not installed");
+    }
+    found.then(|| Command::new(program))
+}
+
+/// Runs a client to its end, which must be a good one.
+pub(crate) fn succeed(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A control connection, spoken to line by line.
+pub(crate) struct Dialogue(BufReader<TcpStream>);
+
+impl Dialogue {
+    /// Connects, and logs in anonymously.
+    pub(crate) fn login(server: &Server) -> Self {
+        let mut dialogue = Dialogue(BufReader::new(server.connect()));
+        dialogue.expect("220");
+        dialogue.send("USER anonymous\r\nPASS x\r\nTYPE I\r\n");
+        dialogue.expect("331");
+        dialogue.expect("230");
+        dialogue.expect("200");
+        dialogue
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next reply line, which must begin so.
+    pub(crate) fn expect(&mut self, code: &str) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        assert!(line.starts_with(code), "expected {code}, got {line:?}");
+        line
+    }
+
+    /// The next line, if there is one before the end of the stream.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        let _ = self.0.read_line(&mut line);
+        line
+    }
+
+    /// Opens a data connection the extended passive way.
+    pub(crate) fn passive(&mut self, server: &Server) -> TcpStream {
+        self.send("EPSV\r\n");
+        let line = self.expect("229");
+        let port = line.split('|').nth(3).and_then(|port| port.parse::<u16>().ok()).unwrap();
+        let stream = TcpStream::connect((server.address.ip(), port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+}
+
+/// Everything until the end of the stream.
+pub(crate) fn read_to_end(mut stream: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// The names in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

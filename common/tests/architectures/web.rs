@@ -1,0 +1,161 @@
+//! HTTP and echo over real sockets, on every architecture.
+
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::thread;
+
+use crate::support::{
+    Server, architectures, installed, on_every_architecture, pattern, read_to_end, succeed,
+};
+
+const HTTP: &[&str] = &["--protocol", "http"];
+
+/// Sends `request`, and reads until the server closes.
+fn exchange(server: &Server, request: &[u8]) -> String {
+    let mut client = server.connect();
+    client.write_all(request).unwrap();
+    String::from_utf8(read_to_end(client)).unwrap()
+}
+
+#[test]
+fn curl_reads_files_and_paths_on_one_connection() {
+    let Some(_) = installed("curl") else { return };
+    on_every_architecture(HTTP, |server| {
+        let bytes = server.file("file", 1_000_003);
+        let base = format!("http://127.0.0.1:{}", server.port());
+        let get = |arguments: &[&str], paths: &[&str]| {
+            let mut curl = installed("curl").unwrap();
+            curl.args(["--silent", "--show-error", "--fail", "--max-time", "30"]).args(arguments);
+            curl.args(paths.iter().map(|path| format!("{base}{path}")));
+            succeed(&mut curl).stdout
+        };
+        assert!(get(&[], &["/file"]) == bytes);
+        assert_eq!(get(&[], &["/plaintext", "/plaintext"]), b"Hello, World!Hello, World!");
+        assert_eq!(get(&[], &["/json"]), br#"{"message":"Hello, World!"}"#);
+        assert_eq!(get(&[], &["/bytes/123456"]).len(), 123_456);
+        assert_eq!(get(&[], &["/compute/1000", "/block/1"]).is_empty(), false);
+        let head = String::from_utf8(get(&["--head"], &["/file"])).unwrap();
+        assert!(head.to_lowercase().contains("content-length: 1000003"), "{head}");
+        let connects = get(&["--write-out", "%{num_connects} "], &["/plaintext", "/json"]);
+        let connects = String::from_utf8(connects).unwrap();
+        assert!(connects.contains("Hello, World!1 ") && connects.ends_with("0 "), "{connects}");
+    });
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    on_every_architecture(HTTP, |server| {
+        let mut requests = String::new();
+        for length in 1..=40 {
+            requests += &format!("GET /bytes/{length} HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        requests += "GET /plaintext HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let replies = exchange(server, requests.as_bytes()).to_lowercase();
+        let lengths: Vec<usize> = replies
+            .lines()
+            .filter_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok())
+            .collect();
+        let expected: Vec<usize> = (1..=40).chain([13]).collect();
+        assert_eq!(lengths, expected, "{}", server.architecture.name);
+    });
+}
+
+#[test]
+fn bad_requests_get_their_status_and_end_only_themselves() {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000));
+    let wide = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let cases: [(&str, &str); 9] = [
+        ("rubbish\r\n\r\n", "400"),
+        ("GET /plaintext HTTP/1.1\r\n\r\n", "400"),
+        ("GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404"),
+        ("DELETE /plaintext HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "405"),
+        ("POST /plaintext HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", "413"),
+        (&long, "414"),
+        (&wide, "431"),
+        ("BREW / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "501"),
+        ("GET / HTTP/3.0\r\nHost: x\r\n\r\n", "505"),
+    ];
+    on_every_architecture(HTTP, |server| {
+        for (request, status) in &cases {
+            let reply = exchange(server, request.as_bytes());
+            let shown: String = request.chars().take(40).collect();
+            assert!(
+                reply.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{}: {shown:?} gets {status}, not {reply:?}",
+                server.architecture.name
+            );
+        }
+    });
+}
+
+#[test]
+fn half_a_request_gets_408_after_the_idle_timeout() {
+    on_every_architecture(&["--protocol", "http", "--idle-timeout", "1"], |server| {
+        let reply = exchange(server, b"GET /plaintext HTTP/1.1\r\nHo");
+        assert!(reply.starts_with("HTTP/1.1 408 "), "{}: {reply}", server.architecture.name);
+        let mut silent = server.connect();
+        assert_eq!(silent.read(&mut [0; 16]).unwrap(), 0, "who says nothing is told nothing");
+    });
+}
+
+#[test]
+fn a_byte_at_a_time_buys_no_time() {
+    on_every_architecture(&["--protocol", "http", "--idle-timeout", "1"], |server| {
+        let mut client = server.connect();
+        client.write_all(b"GET /plaintext HTTP/1.1\r\nX: ").unwrap();
+        let mut sender = client.try_clone().unwrap();
+        let dripping = thread::spawn(move || {
+            while sender.write_all(b"x").is_ok() {
+                thread::sleep(std::time::Duration::from_millis(100));
+            }
+        });
+        let mut reply = String::new();
+        let _ = client.read_to_string(&mut reply);
+        assert!(reply.starts_with("HTTP/1.1 408 "), "{}: {reply:?}", server.architecture.name);
+        drop(client);
+        dripping.join().unwrap();
+    });
+}
+
+#[test]
+fn the_backend_is_called_and_its_failure_told() {
+    let known = architectures();
+    let of_backend = known.iter().find(|known| known.concurrent).unwrap();
+    let backend = Server::start(of_backend, HTTP);
+    let address = backend.address.to_string();
+    on_every_architecture(&["--protocol", "http", "--backend", &address], |server| {
+        let request = b"GET /backend/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let reply = exchange(server, request);
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{}: {reply}", server.architecture.name);
+    });
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    on_every_architecture(&["--protocol", "http", "--backend", &free.to_string()], |server| {
+        let request = b"GET /backend/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let reply = exchange(server, request);
+        assert!(reply.starts_with("HTTP/1.1 502 "), "{}: {reply}", server.architecture.name);
+    });
+    backend.leave();
+}
+
+#[test]
+fn echo_gives_back_what_it_gets_also_to_netcat() {
+    on_every_architecture(&["--protocol", "echo"], |server| {
+        let bytes = pattern(1_000_000);
+        let mut client = server.connect();
+        let mut sender = client.try_clone().unwrap();
+        let sent = bytes.clone();
+        let sending = thread::spawn(move || sender.write_all(&sent).unwrap());
+        let mut back = vec![0; bytes.len()];
+        client.read_exact(&mut back).unwrap();
+        sending.join().unwrap();
+        assert!(back == bytes, "{}", server.architecture.name);
+        drop(client);
+
+        let Some(mut netcat) = installed("nc") else { return };
+        let port = server.port().to_string();
+        netcat.args(["-N", "127.0.0.1", &port]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut netcat = netcat.spawn().unwrap();
+        netcat.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        assert_eq!(netcat.wait_with_output().unwrap().stdout, b"hello\n");
+    });
+}
