@@ -27,6 +27,9 @@ struct Transcript {
     data: &'static [u8],
     /// The names that may be found in the root afterwards beside those that were there before.
     leaves: &'static [&'static str],
+    /// Whether it matters what the client says while a transfer runs, so that other cuts may well
+    /// have other replies.
+    timed: bool,
 }
 
 fn transcripts(protocol: Protocol) -> Vec<Transcript> {
@@ -35,7 +38,20 @@ fn transcripts(protocol: Protocol) -> Vec<Transcript> {
             control: b"some words, and\0others".to_vec(),
             data: b"",
             leaves: &[],
+            timed: false,
         }],
+        Protocol::Ftp => vec![
+            ftp("ABOR|FEAT|PWD|CWD folder|CDUP|MKD made|RMD made|NONSENSE|\u{ff}\u{0}", false),
+            ftp("EPSV|LIST|PASV|NLST|SIZE file|REST 5000|PASV|RETR file|QUIT|NOOP", false),
+            ftp("REST 9|PORT 127,0,0,1,200,10|RETR file|PASV|PASV|PORT 1|RETR missing", false),
+            ftp("PASV|STOR upload|EPSV|APPE upload|SIZE upload|PASV|STOR folder|LIST", false),
+            ftp("PASV|STOR upload|RNFR upload|RNTO moved|DELE moved|RETR file", false),
+            ftp("PASV|RETR file|ABOR|PASV|STOR upload|STAT|ABOR|NOOP|PASV|LIST|STAT|QUIT", true),
+            ftp(
+                "EPRT !1!127.0.0.1!2000!|APPE upload|PASV|STOR upload|STAT|STAT .|EPSV ALL|EPSV",
+                true,
+            ),
+        ],
         Protocol::Http => [
             &[
                 "GET /plaintext",
@@ -61,6 +77,21 @@ fn transcripts(protocol: Protocol) -> Vec<Transcript> {
     }
 }
 
+/// Commands of a client that has logged in, a line each.
+fn ftp(commands: &str, timed: bool) -> Transcript {
+    let mut control = String::from("USER anonymous\r\nPASS a@b\r\nTYPE I\r\n");
+    for command in commands.split('|') {
+        control.push_str(command);
+        control.push_str("\r\n");
+    }
+    Transcript {
+        control: control.into_bytes(),
+        data: b"what a client uploads",
+        leaves: &["made", "upload", "moved"],
+        timed,
+    }
+}
+
 /// Bodies and endings of heads are mixed in, since these are where requests are told apart.
 fn http(requests: &[&str]) -> Transcript {
     let mut control = Vec::new();
@@ -73,7 +104,8 @@ fn http(requests: &[&str]) -> Transcript {
         control.extend_from_slice(request.as_bytes());
         control.extend_from_slice(rest.as_bytes());
     }
-    Transcript { control, data: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", leaves: &[] }
+    let data = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    Transcript { control, data, leaves: &[], timed: false }
 }
 
 /// A root with one file and one folder, of a fixed time.
@@ -146,6 +178,15 @@ fn each_transcript(mut check: impl FnMut(Protocol, &Transcript, Client)) {
     }
 }
 
+/// Each of which the client sees the same, however it was cut.
+fn each_untimed(mut check: impl FnMut(Protocol, &Transcript, Client)) {
+    each_transcript(|protocol, transcript, client| {
+        if !transcript.timed {
+            check(protocol, transcript, client);
+        }
+    });
+}
+
 fn byte_by_byte(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.iter().map(|byte| vec![*byte]).collect()
 }
@@ -160,7 +201,7 @@ fn transcripts_say_something() {
 
 #[test]
 fn input_may_be_cut_in_two_anywhere() {
-    each_transcript(|protocol, transcript, client| {
+    each_untimed(|protocol, transcript, client| {
         let expected = play(protocol, &client, None);
         for at in 1..transcript.control.len() {
             let (first, second) = transcript.control.split_at(at);
@@ -172,7 +213,7 @@ fn input_may_be_cut_in_two_anywhere() {
 
 #[test]
 fn input_may_come_byte_by_byte() {
-    each_transcript(|protocol, transcript, client| {
+    each_untimed(|protocol, transcript, client| {
         let expected = play(protocol, &client, None);
         let control = byte_by_byte(&transcript.control);
         let data = byte_by_byte(transcript.data);
@@ -193,13 +234,11 @@ fn writes_may_be_short() {
 #[test]
 fn a_failure_at_any_action_ends_in_order() {
     each_transcript(|protocol, transcript, client| {
-        for eager in [false, true] {
-            let client = Client { eager, write_bytes: 1000, ..client.clone() };
-            let steps = play(protocol, &client, None).steps;
-            for fault in Fault::ALL {
-                for step in 0..steps {
-                    play_leaving(protocol, &client, Some((step, fault)), Some(transcript.leaves));
-                }
+        let client = Client { eager: transcript.timed, write_bytes: 1000, ..client };
+        let steps = play(protocol, &client, None).steps;
+        for fault in Fault::ALL {
+            for step in 0..steps {
+                play_leaving(protocol, &client, Some((step, fault)), Some(transcript.leaves));
             }
         }
     });
@@ -219,7 +258,7 @@ fn cut(bytes: &[u8], cuts: &[prop::sample::Index]) -> Vec<Vec<u8>> {
 }
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -227,7 +266,7 @@ proptest! {
 
     #[test]
     fn input_may_be_cut_anyhow(control in cuts(), data in cuts(), write_bytes in 1..3000_usize) {
-        each_transcript(|protocol, transcript, client| {
+        each_untimed(|protocol, transcript, client| {
             let expected = play(protocol, &client, None);
             let control = cut(&transcript.control, &control);
             let data = cut(transcript.data, &data);
@@ -251,7 +290,11 @@ proptest! {
             let whole = Client { control: vec![control.clone()], ..client };
             let expected = play(protocol, &whole, None);
             let client = Client { control: cut(&control, &cuts), ..whole };
-            check_same(protocol, &client, &expected);
+            // STOU tells a name that nobody has had before.
+            let unique = control.to_ascii_uppercase().windows(4).any(|verb| verb == b"STOU");
+            if !transcript.timed && !unique {
+                check_same(protocol, &client, &expected);
+            }
             play(protocol, &Client { eager: true, ..client }, fault);
         });
     }
