@@ -1,5 +1,5 @@
-//! An executor without sockets, clocks or threads, for tests and fuzzing: it plays a scripted client
-//! against a session and holds the session to its contract.
+//! An executor without sockets, clocks or threads, for tests and fuzzing: it plays a scripted
+//! client against a session and holds the session to its contract.
 //!
 //! **Invariant:** a session that breaks the contract makes [`run`] panic with what it did; whatever
 //! the client or the machine does, [`run`] returns.
@@ -361,8 +361,8 @@ impl<'a> Stage<'a> {
         self.channel == Channel::Connected
     }
 
-    /// What a failure leaves behind: closing closes in any case, and a connection or port that could
-    /// not be had has nevertheless replaced the one before.
+    /// What a failure leaves behind: closing closes in any case, and a connection or port that
+    /// could not be had has nevertheless replaced the one before.
     fn fail(&mut self, pending: &Pending) {
         match pending {
             Pending::Close(Chan::Control) => self.outcome.closed = true,

@@ -125,8 +125,8 @@ fn file(path: &str) -> Route {
     Route::File(Wanted { path, content_type, directory })
 }
 
-/// Percent-decodes (RFC 3986 §2.1). A stray percent sign is an error, and so is a NUL, which no file
-/// name can hold.
+/// Percent-decodes (RFC 3986 §2.1). A stray percent sign is an error, and so is a NUL, which no
+/// file name can hold.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

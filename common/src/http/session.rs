@@ -488,8 +488,8 @@ impl crate::session::Session for Session {
             (Some(Doing::Parse), Event::Read(_, input)) if !input.is_empty() => {
                 self.linger(input.len());
             }
-            // The end of the stream, a failed or overlong write, a file that has shrunk, Drain while
-            // lingering.
+            // The end of the stream, a failed or overlong write, a file that has shrunk, or Drain
+            // while lingering.
             _ => self.ending = Ending::Now,
         }
     }
