@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -128,10 +128,10 @@ impl Server {
     pub fn accept_or(&self, mut interrupted: impl FnMut()) -> Option<Conn> {
         while !is_draining() {
             interrupted();
-            match self.listener.accept() {
+            match accept(&self.listener, 0) {
                 Ok((control, peer)) => {
                     let timeout = Some(self.settings.idle_timeout);
-                    if let Some(conn) = self.admit(control, peer.ip(), timeout) {
+                    if let Some(conn) = self.admit(control, peer, timeout) {
                         return Some(conn);
                     }
                 }
@@ -150,7 +150,7 @@ impl Server {
     /// run out of something, to be tried again later.
     pub fn accept_ready(&self) -> Option<Conn> {
         while !is_draining() {
-            match accept_nonblocking(&self.listener) {
+            match accept(&self.listener, libc::SOCK_NONBLOCK) {
                 Ok((control, peer)) => {
                     if let Some(conn) = self.admit(control, peer, None) {
                         return Some(conn);
@@ -258,23 +258,21 @@ fn cannot_listen(options: &Options, error: &io::Error) -> String {
     format!("cannot listen on {}: {error}; {advice}", options.listen)
 }
 
-/// accept4(2) with `SOCK_NONBLOCK`, which std has no name for, and which saves a system call for
-/// each connection.
+/// accept4(2), which makes a socket non-blocking in the same system call, and which a signal
+/// interrupts: std has neither.
 #[allow(unsafe_code, reason = "accept4 fills in an address and returns a descriptor")]
-fn accept_nonblocking(listener: &TcpListener) -> io::Result<(TcpStream, IpAddr)> {
-    let descriptor = listener.as_fd().as_raw_fd();
+fn accept(listener: &TcpListener, flags: i32) -> io::Result<(TcpStream, IpAddr)> {
+    let descriptor = listener.as_raw_fd();
     // SAFETY: accept4 writes an address of at most the length it is given, and says which; the
     // descriptor that it returns is new, and nobody else's.
     let (socket, address) = unsafe {
         SockAddr::try_init(|storage, length| {
-            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-            match libc::accept4(descriptor, storage.cast(), length, flags) {
+            match libc::accept4(descriptor, storage.cast(), length, flags | libc::SOCK_CLOEXEC) {
                 -1 => Err(io::Error::last_os_error()),
                 accepted => Ok(OwnedFd::from_raw_fd(accepted)),
             }
         })
     }?;
     let peer = address.as_socket().as_ref().map(SocketAddr::ip);
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((TcpStream::from(socket), peer))
+    Ok((TcpStream::from(socket), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }

@@ -1,1 +1,65 @@
-//! The load generator.
+//! The load generator: drives one server over many connections, checks every reply, and says how
+//! long each took.
+//!
+//! [`run`] does what a [`Plan`] says and returns an [`Outcome`], within its deadlines whatever the
+//! server does. What a connection says and expects is in `client`, apart from I/O; how
+//! connections are driven is in `engine`.
+
+mod client;
+mod engine;
+mod idle;
+mod outcome;
+mod plan;
+mod record;
+mod run;
+mod system;
+
+use std::io;
+
+pub use outcome::{Outcome, Summary};
+pub use plan::{Plan, Protocol};
+pub use run::run;
+
+/// Why a run could not be made. What the server does wrong is no `Error`: it is in the [`Outcome`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The plan contradicts itself.
+    #[error("{0}")]
+    Plan(String),
+    /// The hard limit on descriptors is too low for the connections of the plan.
+    #[error(
+        "{needed} descriptors are needed but the hard limit is {limit}: \
+         raise it with `ulimit -Hn {needed}` as root, or use fewer connections"
+    )]
+    Descriptors {
+        /// What the plan needs.
+        needed: u64,
+        /// What the system allows.
+        limit: u64,
+    },
+    /// A thread could not be pinned.
+    #[error("cannot pin a thread to CPU {cpu}: {cause}; name CPUs that this machine has")]
+    Pin {
+        /// The CPU asked for.
+        cpu: usize,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The system refused something that a run needs.
+    #[error("{what}: {cause}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+/// An instant at which a harness may want to look at the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The measurement starts now.
+    Measuring,
+    /// It ended now. The connections are still open, and silent, until the callback returns.
+    Done,
+}

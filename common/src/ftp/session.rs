@@ -15,8 +15,8 @@
 //!
 //! - ABOR, wherever it stands in the queue, cuts it (426); its own reply (226) has its turn after
 //!   those of the commands before it;
-//! - STAT, as the next command, is answered at once. The reply makes [`Session::poll`] name a
-//!   write on the control connection, so that the executor abandons what it was doing on the data
+//! - STAT, as the next command, is answered at once. The reply makes [`Session::poll`] name a write
+//!   on the control connection, so that the executor abandons what it was doing on the data
 //!   connection; afterwards exactly the same action is asked again, with the same bytes or file;
 //! - the end of input means that the client has vanished, and cuts it, unless it has said QUIT: an
 //!   upload whose client was killed is not mistaken for a whole file.

@@ -1,4 +1,5 @@
-//! Real FTP clients, as they are, against every architecture: what they fetch and store is compared byte for byte.
+//! Real FTP clients, as they are, against every architecture: what they fetch and store is compared
+//! byte for byte.
 
 use std::path::Path;
 use std::process::Command;

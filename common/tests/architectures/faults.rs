@@ -1,4 +1,5 @@
-//! Peers that send rubbish, half a request, or vanish, and workers that die: the others are served, and nothing leaks.
+//! Peers that send rubbish, half a request, or vanish, and workers that die: the others are served,
+//! and nothing leaks.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -120,7 +121,8 @@ fn silence_ends_a_session_after_the_idle_timeout() {
 #[test]
 fn a_client_above_the_limit_is_told_so() {
     for architecture in architectures() {
-        // Who has one process or thread for each connection counts them; a pool of workers has its own limit.
+        // Who has one process or thread for each connection counts them; a pool of workers has its
+        // own limit.
         if architecture.has_many_workers || !architecture.concurrent {
             continue;
         }

@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 
 use crate::support::{Dialogue, Server, architectures, eventually, pattern, read_to_end};
 
-/// More than the socket buffers of both ends hold, so that the transfer is still running when the signal comes.
+/// More than the socket buffers of both ends hold, so that the transfer is still running when the
+/// signal comes.
 const FILE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Every architecture, and what is done to each of them.
@@ -78,7 +79,8 @@ fn a_request_that_runs_is_answered() {
     each(&["--protocol", "http"], |mut server| {
         let mut client = server.connect();
         client.write_all(b"GET /block/300 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        // Only a server that has begun on it owes an answer; the wait is no condition for passing, but for testing.
+        // Only a server that has begun on it owes an answer; the wait is no condition for passing,
+        // but for testing.
         thread::sleep(std::time::Duration::from_millis(100));
         server.signal(Signal::SIGTERM);
         let reply = String::from_utf8(read_to_end(client)).unwrap();

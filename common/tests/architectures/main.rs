@@ -1,5 +1,5 @@
-//! The functional suite, run over sockets against every architecture that cargo knows: whatever one of them cannot do
-//! fails here, under its name.
+//! The functional suite, run over sockets against every architecture that cargo knows: whatever one
+//! of them cannot do fails here, under its name.
 
 mod clients;
 mod command_line;

@@ -57,7 +57,8 @@ fn programs() -> PathBuf {
     test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
 }
 
-/// Runs `check` on a fresh server of every architecture, with a folder of its own, and has each leave in good order.
+/// Runs `check` on a fresh server of every architecture, with a folder of its own, and has each
+/// leave in good order.
 pub(crate) fn on_every_architecture(arguments: &[&str], check: impl Fn(&mut Server)) {
     for architecture in architectures() {
         eprintln!("── {}", architecture.name);
@@ -142,7 +143,8 @@ impl Server {
         });
     }
 
-    /// How many descriptors the server has, and how many processes it is: what a leak would make more of.
+    /// How many descriptors the server has, and how many processes it is: what a leak would make
+    /// more of.
     pub(crate) fn footprint(&self) -> (usize, usize) {
         let folder = format!("/proc/{}/fd", self.pid());
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
@@ -177,7 +179,8 @@ pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) 
     }
 }
 
-/// Bytes of which no two stretches are alike, so that a piece that is missing or out of place shows.
+/// Bytes of which no two stretches are alike, so that a piece that is missing or out of place
+/// shows.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }

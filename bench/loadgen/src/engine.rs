@@ -1,0 +1,459 @@
+//! One thread of the generator: an edge-triggered loop over its connections.
+//!
+//! ```text
+//!  wait for events ─► read once ─► session takes it ─► record replies ─► next requests ─► write once
+//!        ▲                                                                                    │
+//!        └──────────── reopen what failed, after a pause · give up what is overdue ◄──────────┘
+//! ```
+//!
+//! Invariants: a turn is bounded, so that phases and deadlines are seen whatever the server sends;
+//! a connection that fails is reopened after a pause that doubles; in the steady state a request
+//! costs one read, one write, one look at the clock and no allocation.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use crate::Error;
+use crate::client::{Channel, Session, Step};
+use crate::plan::Plan;
+use crate::record::{Failure, Kind, Operation, Recorder};
+use crate::system::thread_cpu_time;
+
+/// The token of the waker by which the run announces a phase.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// The phases of a run, as threads see them.
+pub(crate) const WARMING: u8 = 0;
+pub(crate) const MEASURING: u8 = 1;
+pub(crate) const DONE: u8 = 2;
+
+const BUFFER_BYTES: usize = 256 * 1024;
+const EVENTS: usize = 1024;
+/// A connection that has more to read than so many buffers lets the others go first.
+const READS_PER_TURN: usize = 8;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a thread has found.
+pub(crate) struct Report {
+    pub(crate) recorder: Recorder,
+    pub(crate) served: usize,
+    pub(crate) cpu_time: Duration,
+    /// The share of the measurement that this thread was on a CPU.
+    pub(crate) busy: f64,
+    /// Still open: a harness may want to look at the server before they close.
+    pub(crate) _open: Vec<TcpStream>,
+}
+
+pub(crate) struct Worker<S> {
+    poll: Poll,
+    plan: Arc<Plan>,
+    connections: Vec<Connection<S>>,
+    recorder: Recorder,
+    /// Connections to reopen, the next one first.
+    pauses: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Connections that may have more to read.
+    unfinished: Vec<Token>,
+    next_sweep: Instant,
+}
+
+/// One place in the plan's number of connections; sockets come and go in it.
+struct Connection<S> {
+    session: S,
+    control: Socket,
+    data: Socket,
+    /// Tells the events of the present sockets from those of earlier ones.
+    generation: u32,
+    /// When each request in flight was sent, the oldest first.
+    sent_at: VecDeque<Instant>,
+    /// Requests since the connection opened.
+    requested: u64,
+    /// When the present phase of the conversation began.
+    phase_began: Instant,
+    /// Failures in a row.
+    failures: u32,
+    served: bool,
+}
+
+#[derive(Default)]
+struct Socket {
+    stream: Option<TcpStream>,
+    is_open: bool,
+}
+
+impl<S: Session> Worker<S> {
+    pub(crate) fn new(poll: Poll, plan: Arc<Plan>, sessions: Vec<S>) -> Self {
+        let now = Instant::now();
+        let connections = sessions.into_iter().map(|session| Connection {
+            session,
+            control: Socket::default(),
+            data: Socket::default(),
+            generation: 0,
+            sent_at: VecDeque::with_capacity(plan.pipeline),
+            requested: 0,
+            phase_began: now,
+            failures: 0,
+            served: false,
+        });
+        Self {
+            connections: connections.collect(),
+            poll,
+            plan,
+            recorder: Recorder::new(),
+            pauses: BinaryHeap::new(),
+            unfinished: Vec::new(),
+            next_sweep: now,
+        }
+    }
+
+    /// Runs until the phase is done.
+    pub(crate) fn run(mut self, phase: &AtomicU8) -> Result<Report, Error> {
+        let system = |cause| Error::System { what: "cannot wait for connections", cause };
+        let mut events = Events::with_capacity(EVENTS);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut began = None;
+        for index in 0..self.connections.len() {
+            self.attempt(index, |worker| worker.open(index));
+        }
+        loop {
+            match self.poll.poll(&mut events, Some(self.wait())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(system(error));
+                }
+                _ => {}
+            }
+            match phase.load(Ordering::Relaxed) {
+                DONE => break,
+                MEASURING if began.is_none() => {
+                    began = Some((Instant::now(), thread_cpu_time().map_err(system)?));
+                    self.recorder.measuring = true;
+                }
+                _ => {}
+            }
+            for token in std::mem::take(&mut self.unfinished) {
+                let (index, channel, _) = unpack(token);
+                if self.is_current(token) {
+                    self.attempt(index, |worker| worker.receive(index, channel, true, &mut buffer));
+                }
+            }
+            for event in &events {
+                if event.token() != WAKE && self.is_current(event.token()) {
+                    let (index, channel, _) = unpack(event.token());
+                    self.attempt(index, |worker| {
+                        worker.progress(index, channel, event, &mut buffer)
+                    });
+                }
+            }
+            self.look_at_the_clock();
+        }
+        let (cpu_time, busy) = match began {
+            None => (Duration::ZERO, 0.0),
+            Some((instant, cpu_before)) => {
+                let cpu_time = thread_cpu_time().map_err(system)?.saturating_sub(cpu_before);
+                (cpu_time, cpu_time.as_secs_f64() / instant.elapsed().as_secs_f64())
+            }
+        };
+        Ok(Report {
+            recorder: self.recorder,
+            served: self.connections.iter().filter(|connection| connection.served).count(),
+            cpu_time,
+            busy,
+            _open: self.connections.into_iter().filter_map(|c| c.control.stream).collect(),
+        })
+    }
+
+    /// How long to wait for events at most.
+    fn wait(&self) -> Duration {
+        if !self.unfinished.is_empty() {
+            return Duration::ZERO;
+        }
+        let pause = self.pauses.peek().map_or(self.next_sweep, |Reverse((until, _))| *until);
+        pause.min(self.next_sweep).saturating_duration_since(Instant::now())
+    }
+
+    /// Reopens what has paused long enough, and gives up what is overdue.
+    fn look_at_the_clock(&mut self) {
+        let now = Instant::now();
+        while let Some(&Reverse((until, index))) = self.pauses.peek()
+            && until <= now
+        {
+            self.pauses.pop();
+            self.attempt(index, |worker| worker.open(index));
+        }
+        if now < self.next_sweep {
+            return;
+        }
+        let timeout = self.plan.timeout;
+        self.next_sweep =
+            now + (timeout / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
+        for index in 0..self.connections.len() {
+            if self.connections[index].is_overdue(now, timeout) {
+                self.fail(index, Failure::new(Kind::TimedOut, format!("no reply in {timeout:?}")));
+            }
+        }
+    }
+
+    /// Does something with a connection that ends the connection if it fails.
+    fn attempt(&mut self, index: usize, act: impl FnOnce(&mut Self) -> Result<(), Failure>) {
+        if let Err(failure) = act(self) {
+            self.fail(index, failure);
+        }
+    }
+
+    fn fail(&mut self, index: usize, failure: Failure) {
+        self.recorder.failure(failure);
+        let connection = &mut self.connections[index];
+        connection.close();
+        let pause = SHORTEST_PAUSE * 2_u32.pow(connection.failures.min(6));
+        connection.failures += 1;
+        self.pauses.push(Reverse((Instant::now() + pause.min(LONGEST_PAUSE), index)));
+    }
+
+    /// Whether the token is of a socket that is still in use.
+    fn is_current(&self, token: Token) -> bool {
+        let (index, _, generation) = unpack(token);
+        self.connections[index].generation == generation
+    }
+
+    fn open(&mut self, index: usize) -> Result<(), Failure> {
+        let connection = &mut self.connections[index];
+        connection.close();
+        connection.session.reset();
+        connection.phase_began = Instant::now();
+        if connection.session.is_one_request() {
+            connection.sent_at.push_back(connection.phase_began);
+        }
+        let token = pack(index, Channel::Control, connection.generation);
+        connection.control = connect(self.plan.target, token, self.poll.registry())?;
+        Ok(())
+    }
+
+    /// Does what an event makes possible.
+    fn progress(
+        &mut self,
+        index: usize,
+        channel: Channel,
+        event: &Event,
+        buffer: &mut [u8],
+    ) -> Result<(), Failure> {
+        let connection = &mut self.connections[index];
+        let socket = connection.socket(channel);
+        let Some(stream) = &socket.stream else {
+            return Ok(());
+        };
+        if !socket.is_open {
+            if event.is_error() {
+                return Err(stream
+                    .take_error()?
+                    .unwrap_or(io::ErrorKind::NotConnected.into())
+                    .into());
+            }
+            if !event.is_writable() {
+                return Ok(());
+            }
+            socket.is_open = true;
+            self.opened(index, channel)?;
+        } else if event.is_writable() {
+            connection.flush()?;
+        }
+        if event.is_readable() || event.is_read_closed() {
+            let closed = event.is_read_closed();
+            return self.receive(index, channel, closed, buffer);
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, index: usize, channel: Channel) -> Result<(), Failure> {
+        let now = Instant::now();
+        let connection = &mut self.connections[index];
+        let operation = match channel {
+            Channel::Control => Operation::Connect,
+            Channel::Data => {
+                connection.session.data_opened();
+                Operation::DataConnect
+            }
+        };
+        connection.pass(operation, now, &mut self.recorder);
+        self.send(index, now)
+    }
+
+    /// Reads until the socket is drained. A short read says so, unless the stream has an end to
+    /// be read as well: of that no further event tells.
+    fn receive(
+        &mut self,
+        index: usize,
+        channel: Channel,
+        has_end: bool,
+        buffer: &mut [u8],
+    ) -> Result<(), Failure> {
+        let generation = self.connections[index].generation;
+        for _ in 0..READS_PER_TURN {
+            let connection = &mut self.connections[index];
+            let socket = connection.socket(channel);
+            let Some(stream) = &mut socket.stream else {
+                return Ok(());
+            };
+            let count = match stream.read(buffer) {
+                Ok(0) => {
+                    if channel == Channel::Data {
+                        *socket = Socket::default();
+                    }
+                    connection.session.ended(channel)?;
+                    return self.take(index, Channel::Control, &[]);
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.recorder.received(count);
+            self.take(index, channel, &buffer[..count])?;
+            let is_drained = count < buffer.len() && !has_end;
+            if is_drained || self.connections[index].generation != generation {
+                return Ok(());
+            }
+        }
+        self.unfinished.push(pack(index, channel, generation));
+        Ok(())
+    }
+
+    /// Gives input to the session and does what follows from it.
+    fn take(&mut self, index: usize, channel: Channel, mut bytes: &[u8]) -> Result<(), Failure> {
+        let now = Instant::now();
+        let connection = &mut self.connections[index];
+        loop {
+            match connection.session.input(channel, &mut bytes)? {
+                Step::More => break,
+                Step::Passed(operation) => connection.pass(operation, now, &mut self.recorder),
+                Step::Connect(port) => {
+                    let address = SocketAddr::new(self.plan.target.ip(), port);
+                    let token = pack(index, Channel::Data, connection.generation);
+                    connection.data = connect(address, token, self.poll.registry())?;
+                }
+                Step::Replied => {
+                    let sent_at = connection.sent_at.pop_front().ok_or_else(|| {
+                        Failure::new(Kind::WrongLength, "more replies than requests")
+                    })?;
+                    self.recorder.reply(now - sent_at);
+                    connection.failures = 0;
+                    connection.served |= self.recorder.measuring;
+                }
+            }
+        }
+        self.send(index, now)
+    }
+
+    /// Sends what may be sent now, or reopens a connection that has done its part.
+    fn send(&mut self, index: usize, now: Instant) -> Result<(), Failure> {
+        let connection = &mut self.connections[index];
+        let is_over = connection.session.is_over();
+        if is_over && !connection.sent_at.is_empty() {
+            return Err(Failure::closed_early());
+        }
+        let is_used_up = self
+            .plan
+            .requests_per_connection
+            .is_some_and(|limit| connection.requested == limit && connection.sent_at.is_empty());
+        if is_over || is_used_up {
+            return self.open(index);
+        }
+        for _ in 0..connection.allowance(&self.plan) {
+            connection.session.request();
+            connection.sent_at.push_back(now);
+            connection.requested += 1;
+            connection.phase_began = now;
+        }
+        connection.flush()
+    }
+}
+
+impl<S: Session> Connection<S> {
+    /// When may the next request go? The one place that paces: in a closed loop, as soon as fewer
+    /// requests are in flight than the plan has.
+    fn allowance(&self, plan: &Plan) -> usize {
+        if !self.session.is_ready() {
+            return 0;
+        }
+        let free = plan.pipeline - self.sent_at.len();
+        match plan.requests_per_connection {
+            Some(limit) => (limit - self.requested).min(free as u64) as usize,
+            None => free,
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let socket = &mut self.control;
+        let Some(stream) = socket.stream.as_mut().filter(|_| socket.is_open) else {
+            return Ok(());
+        };
+        loop {
+            let output = self.session.output();
+            if output.is_empty() {
+                return Ok(());
+            }
+            match stream.write(output) {
+                Ok(count) => {
+                    let is_short = count < output.len();
+                    self.session.wrote(count);
+                    if is_short {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn pass(&mut self, operation: Operation, now: Instant, recorder: &mut Recorder) {
+        recorder.phase(operation, now - self.phase_began);
+        self.phase_began = now;
+    }
+
+    fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
+        let since = self.sent_at.front().unwrap_or(&self.phase_began);
+        self.control.stream.is_some() && now.saturating_duration_since(*since) > timeout
+    }
+
+    fn close(&mut self) {
+        self.control = Socket::default();
+        self.data = Socket::default();
+        self.generation = self.generation.wrapping_add(1);
+        self.sent_at.clear();
+        self.requested = 0;
+    }
+
+    fn socket(&mut self, channel: Channel) -> &mut Socket {
+        match channel {
+            Channel::Control => &mut self.control,
+            Channel::Data => &mut self.data,
+        }
+    }
+}
+
+fn connect(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Socket> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(Socket { stream: Some(stream), is_open: false })
+}
+
+/// The generation in the upper half, then the index, then the channel.
+fn pack(index: usize, channel: Channel, generation: u32) -> Token {
+    Token((generation as usize) << 32 | index << 1 | usize::from(channel == Channel::Data))
+}
+
+fn unpack(token: Token) -> (usize, Channel, u32) {
+    let channel = if token.0 & 1 == 1 { Channel::Data } else { Channel::Control };
+    ((token.0 & 0xffff_ffff) >> 1, channel, (token.0 >> 32) as u32)
+}

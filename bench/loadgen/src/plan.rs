@@ -1,0 +1,113 @@
+//! What a run is to do. A [`Plan`] is plain data: it is checked once, before anything is opened.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The conversation that every connection holds with the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1: GET of one target.
+    Http,
+    /// FTP: RETR of one file over and over; without a path a login and QUIT for each request.
+    Ftp,
+    /// What is sent must come back.
+    Echo,
+}
+
+/// One measurement in a closed loop: each connection sends its next request when a reply arrives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The conversation.
+    pub protocol: Protocol,
+    /// The server.
+    pub target: SocketAddr,
+    /// The HTTP request target, or the FTP file to retrieve (empty: login and QUIT only).
+    pub path: String,
+    /// Echo: the size of a message.
+    pub payload_bytes: usize,
+    /// Connections that work.
+    pub connections: usize,
+    /// Threads of the generator; never more than there are connections.
+    pub threads: usize,
+    /// Requests in flight on a connection.
+    pub pipeline: usize,
+    /// Reconnect after so many requests; `None`: keep the connection for ever.
+    pub requests_per_connection: Option<u64>,
+    /// Connections that are opened first and held silently all along.
+    pub idle_connections: usize,
+    /// The length that the body of each reply, or the file, must have.
+    pub expected_bytes: Option<u64>,
+    /// The CRC-32 (as in zlib) that the body of each reply, or the file, must have.
+    #[serde(default)]
+    pub expected_crc32: Option<u32>,
+    /// Load before the measurement.
+    #[serde(with = "humantime_serde")]
+    pub warm_up: Duration,
+    /// The measurement.
+    #[serde(with = "humantime_serde")]
+    pub duration: Duration,
+    /// A connect or a request older than this is the error "timed out".
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Thread `i` is pinned to `cpus[i % len]`; empty: threads are not pinned.
+    pub cpus: Vec<usize>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::Http,
+            target: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            path: "/plaintext".to_owned(),
+            payload_bytes: 64,
+            connections: 64,
+            threads: 1,
+            pipeline: 1,
+            requests_per_connection: None,
+            idle_connections: 0,
+            expected_bytes: None,
+            expected_crc32: None,
+            warm_up: Duration::from_secs(1),
+            duration: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
+            cpus: Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    /// Says what makes this plan impossible.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |why: &str| Err(Error::Plan(why.to_owned()));
+        if self.connections == 0 || self.threads == 0 || self.pipeline == 0 {
+            return refuse("connections, threads and pipeline must each be at least 1");
+        }
+        if self.requests_per_connection == Some(0) {
+            return refuse("requests per connection must be at least 1");
+        }
+        if self.duration.is_zero() || self.timeout.is_zero() {
+            return refuse("duration and timeout must be longer than nothing");
+        }
+        let breaks_a_line = |byte: u8| byte.is_ascii_control();
+        if self.path.bytes().any(breaks_a_line) {
+            return refuse("the path must not contain control characters");
+        }
+        match self.protocol {
+            Protocol::Http if !self.path.starts_with('/') || self.path.contains(' ') => {
+                refuse("an HTTP path starts with a slash and has no spaces (write %20)")
+            }
+            Protocol::Ftp if self.pipeline != 1 => {
+                refuse("FTP has one transfer at a time: its pipeline must be 1")
+            }
+            Protocol::Echo if self.payload_bytes == 0 => {
+                refuse("an echo needs a payload of at least 1 byte")
+            }
+            Protocol::Http | Protocol::Ftp | Protocol::Echo => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What one thread records while it runs. Everything is allocated before it is needed: recording
+//! a reply touches a few counters and one bucket of a histogram.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Longer durations are recorded as this one.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// A phase of a conversation that is timed apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Connect,
+    Banner,
+    Login,
+    Epsv,
+    DataConnect,
+    FirstByte,
+    Transfer,
+    Complete,
+}
+
+impl Operation {
+    const NAMES: [&str; 8] = [
+        "connect",
+        "banner",
+        "login",
+        "epsv",
+        "data_connect",
+        "first_byte",
+        "transfer",
+        "complete",
+    ];
+}
+
+/// The kinds of failure that are counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Refused,
+    Reset,
+    ClosedEarly,
+    TimedOut,
+    WrongStatus,
+    WrongLength,
+    WrongBytes,
+    BadReply,
+    NoPort,
+    Other,
+}
+
+impl Kind {
+    const NAMES: [&str; 10] = [
+        "refused",
+        "reset",
+        "closed early",
+        "timed out",
+        "wrong status",
+        "wrong length",
+        "wrong bytes",
+        "bad reply",
+        "no free port",
+        "other",
+    ];
+}
+
+/// Why a connection was given up.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) detail: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    pub(crate) fn closed_early() -> Self {
+        Self::new(Kind::ClosedEarly, "the server closed the connection before it replied")
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => Kind::Refused,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Kind::Reset,
+            io::ErrorKind::AddrNotAvailable => Kind::NoPort,
+            io::ErrorKind::TimedOut => Kind::TimedOut,
+            _ => Kind::Other,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Counters and histograms of one thread, or of all after [`Recorder::merge`].
+pub(crate) struct Recorder {
+    /// Replies and durations count only now; failures count always.
+    pub(crate) measuring: bool,
+    pub(crate) requests: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) service_ns: Histogram<u64>,
+    pub(crate) first_error: Option<String>,
+    operations_ns: [Option<Histogram<u64>>; Operation::NAMES.len()],
+    errors: [u64; Kind::NAMES.len()],
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Self {
+        Self {
+            measuring: false,
+            requests: 0,
+            bytes_received: 0,
+            service_ns: histogram(),
+            first_error: None,
+            operations_ns: Default::default(),
+            errors: Default::default(),
+        }
+    }
+
+    pub(crate) fn reply(&mut self, took: Duration) {
+        if self.measuring {
+            self.requests += 1;
+            self.service_ns.saturating_record(nanoseconds(took));
+        }
+    }
+
+    pub(crate) fn phase(&mut self, operation: Operation, took: Duration) {
+        if self.measuring {
+            let histogram = self.operations_ns[operation as usize].get_or_insert_with(histogram);
+            histogram.saturating_record(nanoseconds(took));
+        }
+    }
+
+    pub(crate) fn received(&mut self, bytes: usize) {
+        if self.measuring {
+            self.bytes_received += bytes as u64;
+        }
+    }
+
+    pub(crate) fn failure(&mut self, failure: Failure) {
+        self.failures(failure, 1);
+    }
+
+    /// The same failure of several connections.
+    pub(crate) fn failures(&mut self, failure: Failure, count: u64) {
+        self.errors[failure.kind as usize] += count;
+        self.first_error.get_or_insert(failure.detail);
+    }
+
+    /// Adds another's records, bucket by bucket.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.bytes_received += other.bytes_received;
+        add(&mut self.service_ns, &other.service_ns);
+        for (mine, theirs) in self.operations_ns.iter_mut().zip(other.operations_ns) {
+            if let Some(theirs) = theirs {
+                add(mine.get_or_insert_with(histogram), &theirs);
+            }
+        }
+        for (mine, theirs) in self.errors.iter_mut().zip(other.errors) {
+            *mine += theirs;
+        }
+        self.first_error = self.first_error.take().or(other.first_error);
+    }
+
+    pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
+        let named = Kind::NAMES.iter().zip(self.errors);
+        named.filter(|(_, count)| *count > 0).map(|(name, count)| ((*name).into(), count)).collect()
+    }
+
+    /// The phases that occurred, by name.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = (&'static str, &Histogram<u64>)> {
+        let named = Operation::NAMES.iter().zip(&self.operations_ns);
+        named.filter_map(|(name, histogram)| Some((*name, histogram.as_ref()?)))
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_NS, SIGNIFICANT_DIGITS).expect("the bounds are constant")
+}
+
+fn add(mine: &mut Histogram<u64>, theirs: &Histogram<u64>) {
+    mine.add(theirs).expect("all histograms have the same bounds");
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_loses_nothing() {
+        let mut all = Recorder::new();
+        for thread in 1..=3_u64 {
+            let mut recorder = Recorder::new();
+            recorder.measuring = true;
+            for micros in 1..=1000 {
+                recorder.reply(Duration::from_micros(micros * thread));
+                recorder.phase(Operation::Banner, Duration::from_micros(micros));
+            }
+            recorder.received(10);
+            recorder.failure(Failure::closed_early());
+            all.merge(recorder);
+        }
+        assert_eq!((all.requests, all.service_ns.len(), all.bytes_received), (3000, 3000, 30));
+        assert_eq!(all.errors(), BTreeMap::from([("closed early".to_owned(), 3)]));
+        let banner = all.operations().map(|(name, histogram)| (name, histogram.len()));
+        assert_eq!(banner.collect::<Vec<_>>(), [("banner", 3000)]);
+    }
+
+    #[test]
+    fn replies_before_the_measurement_do_not_count_but_failures_do() {
+        let mut recorder = Recorder::new();
+        recorder.reply(Duration::from_micros(1));
+        recorder.received(1);
+        recorder.failure(Failure::closed_early());
+        assert_eq!((recorder.requests, recorder.bytes_received), (0, 0));
+        assert_eq!(recorder.errors().len(), 1);
+    }
+}

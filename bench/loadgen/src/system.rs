@@ -1,0 +1,50 @@
+//! What a run needs of the operating system: descriptors, a CPU for each thread, its CPU time.
+
+use std::io;
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+use crate::Error;
+use crate::plan::{Plan, Protocol};
+
+/// Descriptors for everything but connections: standard streams, pollers, the caller's files.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// Raises the soft limit on descriptors to the hard one, and says if that is too few for `plan`.
+pub(crate) fn raise_descriptor_limit(plan: &Plan) -> Result<(), Error> {
+    let system = |cause: nix::Error| Error::System {
+        what: "cannot change the limit on descriptors",
+        cause: cause.into(),
+    };
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(system)?;
+    let per_connection = if plan.protocol == Protocol::Ftp { 2 } else { 1 };
+    let needed = (plan.connections * per_connection + plan.idle_connections) as u64
+        + 4 * plan.threads as u64
+        + OTHER_DESCRIPTORS;
+    if needed > hard {
+        return Err(Error::Descriptors { needed, limit: hard });
+    }
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(system)?;
+    }
+    Ok(())
+}
+
+/// Ties the calling thread to one CPU.
+pub(crate) fn pin_thread(cpu: usize) -> Result<(), Error> {
+    let pin = || {
+        let mut set = CpuSet::new();
+        set.set(cpu)?;
+        sched_setaffinity(Pid::from_raw(0), &set)
+    };
+    pin().map_err(|cause| Error::Pin { cpu, cause: cause.into() })
+}
+
+/// The CPU time that the calling thread has used.
+pub(crate) fn thread_cpu_time() -> io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+}

@@ -1,0 +1,387 @@
+//! Runs against tiny servers that are correct, faulty or absent. What is asserted is what was
+//! counted and of which kind, never how long anything took.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic wherever it fails")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine as _;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use loadgen::{Error, Outcome, Phase, Plan, Protocol};
+use socket2::{Domain, Socket, Type};
+
+const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHello";
+
+fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
+    Plan {
+        protocol,
+        target,
+        path: if protocol == Protocol::Http { "/" } else { "" }.to_owned(),
+        connections: 4,
+        threads: 2,
+        warm_up: Duration::from_millis(50),
+        duration: Duration::from_millis(300),
+        ..Plan::default()
+    }
+}
+
+fn run(plan: &Plan) -> Outcome {
+    loadgen::run(plan, &AtomicBool::new(false), &mut |_| {}).unwrap()
+}
+
+/// Serves each connection in a thread of its own, until the test ends.
+fn serve(
+    converse: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let converse = Arc::new(converse);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let converse = Arc::clone(&converse);
+            // Clients leave as they like: an error ends the connection, not the server.
+            thread::spawn(move || converse(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// An address that refuses: bound, so that nobody else gets it, but not listening.
+fn refusing() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
+fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+    std::io::copy(&mut stream.try_clone()?, &mut stream).map(|_| ())
+}
+
+/// Answers every request with `reply`.
+fn http(reply: &'static [u8]) -> impl Fn(TcpStream) -> std::io::Result<()> {
+    move |mut stream| {
+        for line in BufReader::new(stream.try_clone()?).split(b'\n') {
+            if line? == b"\r" {
+                stream.write_all(reply)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs HTTP against `converse` and checks that there was nothing but failures of these kinds.
+fn check_failures(
+    converse: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    kinds: &[&str],
+) {
+    let mut plan = plan(Protocol::Http, serve(converse));
+    plan.timeout = Duration::from_millis(100);
+    plan.expected_bytes = Some(5);
+    let outcome = run(&plan);
+    assert_eq!((outcome.requests, outcome.connections_served), (0, 0));
+    assert!(!outcome.errors.is_empty());
+    assert!(outcome.errors.keys().all(|kind| kinds.contains(&kind.as_str())), "{outcome:?}");
+    assert!(outcome.first_error.is_some());
+}
+
+/// Says nothing until the client leaves.
+fn hang(mut stream: TcpStream) -> std::io::Result<()> {
+    std::io::copy(&mut stream, &mut std::io::sink()).map(|_| ())
+}
+
+#[test]
+fn a_correct_server_is_counted_in_full() {
+    for (protocol, target) in [(Protocol::Echo, serve(echo)), (Protocol::Http, serve(http(REPLY)))]
+    {
+        for pipeline in [1, 7] {
+            let mut plan = plan(protocol, target);
+            plan.pipeline = pipeline;
+            plan.expected_bytes = Some(5);
+            plan.expected_crc32 = Some(crc32fast::hash(b"Hello"));
+            let outcome = run(&plan);
+            assert_eq!(outcome.errors, BTreeMap::new(), "{outcome:?}");
+            assert_eq!((outcome.connections_offered, outcome.connections_served), (4, 4));
+            assert!(outcome.requests > 0 && outcome.bytes_received > 0);
+            assert_eq!(outcome.service_us.count, outcome.requests);
+            let blob =
+                base64::engine::general_purpose::STANDARD.decode(&outcome.histogram).unwrap();
+            let histogram: Histogram<u64> =
+                Deserializer::new().deserialize(&mut blob.as_slice()).unwrap();
+            assert_eq!(histogram.len(), outcome.requests);
+        }
+    }
+}
+
+#[test]
+fn messages_larger_than_every_buffer_are_echoed_whole() {
+    let mut plan = plan(Protocol::Echo, serve(echo));
+    plan.payload_bytes = 20_000_000;
+    plan.connections = 1;
+    plan.duration = Duration::from_secs(1);
+    let outcome = run(&plan);
+    assert_eq!(outcome.errors, BTreeMap::new());
+    assert!(outcome.bytes_received > 0);
+}
+
+#[test]
+fn a_server_that_closes_at_once_is_closed_early_or_reset() {
+    check_failures(|_| Ok(()), &["closed early", "reset"]);
+}
+
+#[test]
+fn half_a_reply_and_a_close_is_closed_early() {
+    let half = |mut stream: TcpStream| {
+        let _ = stream.read(&mut [0; 1000])?;
+        stream.write_all(&REPLY[..REPLY.len() - 2])
+    };
+    check_failures(half, &["closed early"]);
+}
+
+#[test]
+fn half_a_reply_and_silence_is_timed_out() {
+    let half = |mut stream: TcpStream| {
+        stream.write_all(&REPLY[..REPLY.len() - 2])?;
+        hang(stream)
+    };
+    check_failures(half, &["timed out"]);
+}
+
+#[test]
+fn a_server_that_never_replies_is_timed_out() {
+    check_failures(hang, &["timed out"]);
+}
+
+#[test]
+fn a_reply_that_never_ends_is_timed_out() {
+    let endless = |mut stream: TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999\r\n\r\n")?;
+        loop {
+            stream.write_all(&[0; 16000])?;
+        }
+    };
+    let mut plan = plan(Protocol::Http, serve(endless));
+    plan.timeout = Duration::from_millis(100);
+    let outcome = run(&plan);
+    assert_eq!(outcome.requests, 0);
+    assert_eq!(outcome.errors.keys().collect::<Vec<_>>(), ["timed out"]);
+}
+
+#[test]
+fn wrong_replies_are_counted_by_what_is_wrong() {
+    check_failures(http(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nHell"), &["wrong length"]);
+    check_failures(http(b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nHello"), &["wrong status"]);
+    check_failures(http(b"220 not HTTP\r\n\r\n"), &["bad reply"]);
+    let zeros = |mut stream: TcpStream| {
+        let count = stream.read(&mut [0; 64])?;
+        stream.write_all(&[0; 64][..count])?;
+        hang(stream)
+    };
+    let plan = plan(Protocol::Echo, serve(zeros));
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong bytes"]);
+}
+
+#[test]
+fn a_refused_connection_is_tried_again_but_not_in_a_busy_loop() {
+    let (_bound, address) = refusing();
+    let outcome = run(&plan(Protocol::Http, address));
+    assert_eq!(outcome.errors.keys().collect::<Vec<_>>(), ["refused"]);
+    let refused = outcome.errors["refused"];
+    assert!((4..1000).contains(&refused), "{refused}");
+}
+
+#[test]
+fn connections_that_wait_all_along_are_not_served_and_no_errors() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut plan = plan(Protocol::Echo, listener.local_addr().unwrap());
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let _ = echo(stream);
+        }
+    });
+    plan.connections = 8;
+    let outcome = run(&plan);
+    assert_eq!((outcome.connections_offered, outcome.connections_served), (8, 1));
+    assert_eq!(outcome.errors, BTreeMap::new());
+}
+
+#[test]
+fn a_connection_is_used_for_as_many_requests_as_planned() {
+    static OVERUSED: AtomicUsize = AtomicUsize::new(0);
+    static ACCEPTED: AtomicUsize = AtomicUsize::new(0);
+    let counting = |mut stream: TcpStream| {
+        ACCEPTED.fetch_add(1, Ordering::Relaxed);
+        let mut requests = 0;
+        for line in BufReader::new(stream.try_clone()?).split(b'\n') {
+            if line? == b"\r" {
+                stream.write_all(REPLY)?;
+                requests += 1;
+            }
+        }
+        OVERUSED.fetch_add(usize::from(requests > 3), Ordering::Relaxed);
+        Ok(())
+    };
+    let mut plan = plan(Protocol::Http, serve(counting));
+    plan.requests_per_connection = Some(3);
+    plan.pipeline = 2;
+    let outcome = run(&plan);
+    assert_eq!(outcome.errors, BTreeMap::new());
+    assert!(outcome.requests > 3 * 4 && outcome.operations["connect"].count > 0);
+    assert!(ACCEPTED.load(Ordering::Relaxed) > 4);
+    assert_eq!(OVERUSED.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_server_that_announces_its_close_is_served_again_without_an_error() {
+    let closing = |mut stream: TcpStream| {
+        let _ = stream.read(&mut [0; 1000])?;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    };
+    let outcome = run(&plan(Protocol::Http, serve(closing)));
+    assert_eq!(outcome.errors, BTreeMap::new());
+    assert!(outcome.requests > 4);
+}
+
+#[test]
+fn the_idle_herd_is_held_beside_the_others_or_reported_as_lost() {
+    let mut plan = plan(Protocol::Echo, serve(echo));
+    plan.idle_connections = 50;
+    let outcome = run(&plan);
+    assert_eq!((outcome.idle_held, outcome.errors.len()), (50, 0));
+
+    plan.target = serve(|_| Ok(()));
+    assert_eq!(run(&plan).idle_held, 0);
+
+    let (_bound, address) = refusing();
+    plan.target = address;
+    let outcome = run(&plan);
+    assert_eq!(outcome.idle_held, 0);
+    assert!(outcome.errors["refused"] >= 50);
+}
+
+#[test]
+fn the_phases_are_announced_once_each_and_in_order() {
+    let mut phases = Vec::new();
+    let plan = plan(Protocol::Echo, serve(echo));
+    loadgen::run(&plan, &AtomicBool::new(false), &mut |phase| {
+        phases.push(phase);
+    })
+    .unwrap();
+    assert_eq!(phases, [Phase::Measuring, Phase::Done]);
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_keeps_what_it_measured() {
+    let mut plan = plan(Protocol::Echo, serve(echo));
+    plan.duration = Duration::from_hours(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let outcome = loadgen::run(&plan, &stop, &mut |phase| {
+        if phase == Phase::Measuring {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(200));
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
+    });
+    let outcome = outcome.unwrap();
+    assert!(outcome.stopped && outcome.requests > 0);
+
+    plan.warm_up = Duration::from_hours(1);
+    let outcome = loadgen::run(&plan, &stop, &mut |_| panic!("nothing is measured")).unwrap();
+    assert!(outcome.stopped && outcome.requests == 0);
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_refused_in_words() {
+    let good = plan(Protocol::Http, SocketAddr::from(([127, 0, 0, 1], 1)));
+    let stop = AtomicBool::new(false);
+    let run = |plan: Plan| loadgen::run(&plan, &stop, &mut |_| {}).unwrap_err();
+    let none = run(Plan { connections: 0, ..good.clone() });
+    assert!(matches!(none, Error::Plan(_)));
+    let split = run(Plan { path: "/ HTTP/1.1\r\nEvil: 1".to_owned(), ..good.clone() });
+    assert!(matches!(split, Error::Plan(_)));
+    let huge = run(Plan { idle_connections: 1 << 40, ..good.clone() });
+    assert!(huge.to_string().contains("ulimit"), "{huge}");
+    let nowhere = run(Plan { cpus: vec![1000], ..good });
+    assert!(matches!(nowhere, Error::Pin { cpu: 1000, .. }), "{nowhere}");
+}
+
+/// As much of an FTP server as the client asks for. Serves `file` under the name `file`, but
+/// sends only `sent` bytes of it.
+fn ftp(file: &'static [u8], sent: usize) -> impl Fn(TcpStream) -> std::io::Result<()> {
+    move |mut control| {
+        let mut data = None;
+        control.write_all(b"220-Hello\r\n220 ready\r\n")?;
+        for line in BufReader::new(control.try_clone()?).lines() {
+            let reply = match line?.as_str() {
+                "USER anonymous" => "331 any password\r\n".to_owned(),
+                "PASS loadgen@" => "230 logged in\r\n".to_owned(),
+                "TYPE I" => "200 binary\r\n".to_owned(),
+                "SIZE file" => format!("213 {}\r\n", file.len()),
+                "EPSV" => {
+                    let listener = TcpListener::bind("127.0.0.1:0")?;
+                    let port = listener.local_addr()?.port();
+                    data = Some(listener);
+                    format!("229 extended passive (|||{port}|)\r\n")
+                }
+                "RETR file" => {
+                    let (mut stream, _) = data.take().expect("EPSV came first").accept()?;
+                    control.write_all(b"150 here it comes\r\n")?;
+                    stream.write_all(&file[..sent])?;
+                    "226 done\r\n".to_owned()
+                }
+                "QUIT" => return control.write_all(b"221 bye\r\n"),
+                _ => "550 no\r\n".to_owned(),
+            };
+            control.write_all(reply.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+const FILE: &[u8] = &[7; 3_000_000];
+
+#[test]
+fn ftp_downloads_are_counted_and_timed_by_phase() {
+    let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, FILE.len())));
+    plan.path = "file".to_owned();
+    plan.expected_crc32 = Some(crc32fast::hash(FILE));
+    plan.requests_per_connection = Some(2);
+    plan.duration = Duration::from_secs(1);
+    let outcome = run(&plan);
+    assert_eq!(outcome.errors, BTreeMap::new(), "{:?}", outcome.first_error);
+    assert!(outcome.requests > 0 && outcome.bytes_received >= FILE.len() as u64);
+    for operation in ["epsv", "data_connect", "first_byte", "transfer"] {
+        assert!(outcome.operations.contains_key(operation), "{operation}");
+    }
+}
+
+#[test]
+fn ftp_logins_are_one_request_each() {
+    let outcome = run(&plan(Protocol::Ftp, serve(ftp(b"", 0))));
+    assert_eq!(outcome.errors, BTreeMap::new(), "{:?}", outcome.first_error);
+    assert!(outcome.requests > 0);
+    for operation in ["connect", "banner", "login"] {
+        assert!(outcome.operations.contains_key(operation), "{operation}");
+    }
+}
+
+#[test]
+fn ftp_faults_are_counted_by_kind() {
+    let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, 1000)));
+    plan.path = "file".to_owned();
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong length"]);
+    plan.path = "another".to_owned();
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong status"]);
+    plan.target = serve(http(REPLY));
+    plan.timeout = Duration::from_millis(100);
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["timed out"]);
+}
