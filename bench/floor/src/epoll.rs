@@ -25,8 +25,7 @@ pub(crate) fn serve(listener: std::net::TcpListener, reply: Reply) -> io::Result
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
     let mut poll = Poll::new()?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
     let mut buffer = vec![0; BUFFER_BYTES];
     // The place in this table is the connection's token; free places are used again.
@@ -77,9 +76,7 @@ fn accept(
             connections.push(None);
             connections.len() - 1
         });
-        let registered = poll
-            .registry()
-            .register(&mut stream, Token(index), Interest::READABLE);
+        let registered = poll.registry().register(&mut stream, Token(index), Interest::READABLE);
         if registered.is_ok() {
             connections[index] = Some(stream);
         } else {
@@ -96,10 +93,7 @@ fn answer(stream: &mut TcpStream, reply: Reply, has_end: bool, buffer: &mut [u8]
             Ok(0) => return false,
             Ok(count) => {
                 let output = reply.to(&buffer[..count]);
-                if !stream
-                    .write(output)
-                    .is_ok_and(|written| written == output.len())
-                {
+                if !stream.write(output).is_ok_and(|written| written == output.len()) {
                     return false;
                 }
                 if count < buffer.len() && !has_end {

@@ -20,9 +20,8 @@ pub(crate) fn serve(listener: &TcpListener, reply: Reply) {
             continue;
         };
         // A connection that gets no thread is closed.
-        let _ = thread::Builder::new()
-            .stack_size(128 * 1024)
-            .spawn(move || converse(stream, reply));
+        let _ =
+            thread::Builder::new().stack_size(128 * 1024).spawn(move || converse(stream, reply));
     }
 }
 

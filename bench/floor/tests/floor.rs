@@ -17,26 +17,13 @@ struct Floor {
 impl Floor {
     fn start(model: &str, reply: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_floor"))
-            .args([
-                "--model",
-                model,
-                "--reply",
-                reply,
-                "--listen",
-                "127.0.0.1:0",
-            ])
+            .args(["--model", model, "--reply", reply, "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line
-            .trim_end()
-            .strip_prefix("listening on ")
-            .unwrap()
-            .to_owned();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on ").unwrap().to_owned();
         Self { process, address }
     }
 
@@ -44,12 +31,7 @@ impl Floor {
     fn end(mut self, signal: Signal) -> (String, Option<i32>) {
         kill(Pid::from_raw(self.process.id() as i32), signal).unwrap();
         let mut rest = String::new();
-        self.process
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut rest)
-            .unwrap();
+        self.process.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
         (rest, self.process.wait().unwrap().code())
     }
 }
@@ -61,16 +43,11 @@ fn every_model_replies_on_many_connections_and_ends_at_a_signal() {
         let connect = |_| TcpStream::connect(&floor.address).unwrap();
         let streams: Vec<_> = (0..20).map(connect).collect();
         for mut stream in streams.iter().rev().cycle().take(60) {
-            stream
-                .write_all(b"GET / HTTP/1.1\r\nHost: floor\r\n\r\n")
-                .unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: floor\r\n\r\n").unwrap();
             let mut reply = vec![0; 1000];
             let count = stream.read(&mut reply).unwrap();
             let reply = std::str::from_utf8(&reply[..count]).unwrap();
-            assert!(
-                reply.starts_with("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n"),
-                "{reply}"
-            );
+            assert!(reply.starts_with("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n"), "{reply}");
             assert!(reply.ends_with("\r\n\r\nHello, World!"), "{reply}");
         }
         assert_eq!(floor.end(signal), (String::new(), Some(0)), "{model}");
@@ -88,21 +65,14 @@ fn every_model_echoes_and_outlives_clients_that_leave() {
             stream.read_exact(&mut reply).unwrap();
             assert_eq!(&reply, b"hello");
             stream.shutdown(std::net::Shutdown::Write).unwrap();
-            assert_eq!(
-                stream.read(&mut reply).unwrap(),
-                0,
-                "{model} closes in its turn"
-            );
+            assert_eq!(stream.read(&mut reply).unwrap(), 0, "{model} closes in its turn");
         }
         assert_eq!(floor.end(Signal::SIGTERM).1, Some(0));
     }
 }
 
 fn refused(arguments: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_floor"))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_floor")).args(arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     assert!(output.stdout.is_empty());
     output
@@ -115,8 +85,5 @@ fn a_mistake_is_said_and_ends_with_code_2() {
     let address = taken.local_addr().unwrap().to_string();
     let output = refused(&["--model", "epoll", "--listen", &address]);
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        message.contains(&address) && message.lines().count() == 1,
-        "{message}"
-    );
+    assert!(message.contains(&address) && message.lines().count() == 1, "{message}");
 }

@@ -80,10 +80,7 @@ pub(crate) struct Expected {
 
 impl Expected {
     pub(crate) fn of(plan: &Plan) -> Self {
-        Self {
-            bytes: plan.expected_bytes,
-            crc32: plan.expected_crc32,
-        }
+        Self { bytes: plan.expected_bytes, crc32: plan.expected_crc32 }
     }
 
     /// Judges a length that the server has announced.
@@ -107,10 +104,7 @@ struct Checksum {
 
 impl Checksum {
     fn new(expected: &Expected) -> Self {
-        Self {
-            expected: expected.crc32,
-            hasher: crc32fast::Hasher::new(),
-        }
+        Self { expected: expected.crc32, hasher: crc32fast::Hasher::new() }
     }
 
     fn reset(&mut self) {

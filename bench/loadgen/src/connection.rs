@@ -130,10 +130,7 @@ pub(crate) fn connect(
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(Socket {
-        stream: Some(stream),
-        is_open: false,
-    })
+    Ok(Socket { stream: Some(stream), is_open: false })
 }
 
 /// The generation in the upper half, then the index, then the channel.
@@ -142,14 +139,6 @@ pub(crate) fn pack(index: usize, channel: Channel, generation: u32) -> Token {
 }
 
 pub(crate) fn unpack(token: Token) -> (usize, Channel, u32) {
-    let channel = if token.0 & 1 == 1 {
-        Channel::Data
-    } else {
-        Channel::Control
-    };
-    (
-        (token.0 & 0xffff_ffff) >> 1,
-        channel,
-        (token.0 >> 32) as u32,
-    )
+    let channel = if token.0 & 1 == 1 { Channel::Data } else { Channel::Control };
+    ((token.0 & 0xffff_ffff) >> 1, channel, (token.0 >> 32) as u32)
 }

@@ -69,9 +69,7 @@ pub(crate) struct Worker<S> {
 
 impl<S: Session> Worker<S> {
     pub(crate) fn new(poll: Poll, plan: Arc<Plan>, sessions: Vec<S>) -> Self {
-        let connections = sessions
-            .into_iter()
-            .map(|session| Connection::new(session, &plan));
+        let connections = sessions.into_iter().map(|session| Connection::new(session, &plan));
         Self {
             connections: connections.collect(),
             poll,
@@ -111,27 +109,12 @@ impl<S: Session> Worker<S> {
         let mut cpu_time = Duration::ZERO;
         let mut busy = 0.0;
         if let Some((began, cpu_before)) = measured {
-            cpu_time = thread_cpu_time()
-                .map_err(system)?
-                .saturating_sub(cpu_before);
+            cpu_time = thread_cpu_time().map_err(system)?.saturating_sub(cpu_before);
             busy = cpu_time.as_secs_f64() / began.elapsed().as_secs_f64();
         }
-        let served = self
-            .connections
-            .iter()
-            .filter(|connection| connection.served)
-            .count();
-        let open = self
-            .connections
-            .into_iter()
-            .filter_map(|connection| connection.control.stream);
-        Ok(Report {
-            recorder: self.recorder,
-            served,
-            cpu_time,
-            busy,
-            _open: open.collect(),
-        })
+        let served = self.connections.iter().filter(|connection| connection.served).count();
+        let open = self.connections.into_iter().filter_map(|connection| connection.control.stream);
+        Ok(Report { recorder: self.recorder, served, cpu_time, busy, _open: open.collect() })
     }
 
     /// Does all that is possible now.
@@ -145,9 +128,7 @@ impl<S: Session> Worker<S> {
         for event in events {
             if event.token() != WAKE && self.is_current(event.token()) {
                 let (index, channel, _) = unpack(event.token());
-                self.attempt(index, |worker| {
-                    worker.progress(index, channel, event, buffer)
-                });
+                self.attempt(index, |worker| worker.progress(index, channel, event, buffer));
             }
         }
         self.look_at_the_clock();
@@ -158,13 +139,8 @@ impl<S: Session> Worker<S> {
         if !self.unfinished.is_empty() {
             return Duration::ZERO;
         }
-        let pause = self
-            .pauses
-            .peek()
-            .map_or(self.next_sweep, |Reverse((until, _))| *until);
-        pause
-            .min(self.next_sweep)
-            .saturating_duration_since(Instant::now())
+        let pause = self.pauses.peek().map_or(self.next_sweep, |Reverse((until, _))| *until);
+        pause.min(self.next_sweep).saturating_duration_since(Instant::now())
     }
 
     /// Reopens what has paused long enough, and gives up what is overdue.
@@ -184,10 +160,7 @@ impl<S: Session> Worker<S> {
             now + (timeout / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
         for index in 0..self.connections.len() {
             if self.connections[index].is_overdue(now, timeout) {
-                self.fail(
-                    index,
-                    Failure::new(Kind::TimedOut, format!("no reply in {timeout:?}")),
-                );
+                self.fail(index, Failure::new(Kind::TimedOut, format!("no reply in {timeout:?}")));
             }
         }
     }
@@ -205,8 +178,7 @@ impl<S: Session> Worker<S> {
         connection.close();
         let pause = SHORTEST_PAUSE * 2_u32.pow(connection.failures.min(6));
         connection.failures += 1;
-        self.pauses
-            .push(Reverse((Instant::now() + pause.min(LONGEST_PAUSE), index)));
+        self.pauses.push(Reverse((Instant::now() + pause.min(LONGEST_PAUSE), index)));
     }
 
     /// Whether the token is of a socket that is still in use.
@@ -378,8 +350,5 @@ impl<S: Session> Worker<S> {
 }
 
 fn system(cause: io::Error) -> Error {
-    Error::System {
-        what: "cannot wait for connections",
-        cause,
-    }
+    Error::System { what: "cannot wait for connections", cause }
 }

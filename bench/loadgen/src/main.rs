@@ -116,18 +116,13 @@ fn execute(arguments: Run) -> anyhow::Result<Outcome> {
     let outcome = loadgen::run(&plan, &stop, &mut |_| {})?;
 
     let text = serde_json::to_string_pretty(&outcome)? + "\n";
-    let printed = if to_stdout {
-        text.clone()
-    } else {
-        table(&plan, &outcome)
-    };
+    let printed = if to_stdout { text.clone() } else { table(&plan, &outcome) };
     match io::stdout().lock().write_all(printed.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
     if let Some(mut file) = file {
-        file.write_all(text.as_bytes())
-            .context("cannot write the JSON file")?;
+        file.write_all(text.as_bytes()).context("cannot write the JSON file")?;
     }
     Ok(outcome)
 }
@@ -184,43 +179,18 @@ fn table(plan: &Plan, outcome: &Outcome) -> String {
     let mut line = |label: &str, value: String| {
         writeln!(text, "{label:<12}{value}").expect("a string takes all");
     };
-    let stopped = if outcome.stopped {
-        ", stopped early"
-    } else {
-        ""
-    };
-    line(
-        "requests",
-        format!(
-            "{} in {:.2} s{stopped}",
-            outcome.requests, outcome.elapsed_s
-        ),
-    );
+    let stopped = if outcome.stopped { ", stopped early" } else { "" };
+    line("requests", format!("{} in {:.2} s{stopped}", outcome.requests, outcome.elapsed_s));
     line("rate", format!("{:.1} /s", outcome.rate_per_s));
     let megabytes = outcome.bytes_received as f64 / 1e6;
-    line(
-        "received",
-        format!(
-            "{megabytes:.1} MB, {:.1} MB/s",
-            megabytes / outcome.elapsed_s
-        ),
-    );
+    line("received", format!("{megabytes:.1} MB, {:.1} MB/s", megabytes / outcome.elapsed_s));
     let (served, offered) = (outcome.connections_served, outcome.connections_offered);
     line("connections", format!("{served} served of {offered}"));
     if plan.idle_connections > 0 {
-        line(
-            "idle",
-            format!("{} held of {}", outcome.idle_held, plan.idle_connections),
-        );
+        line("idle", format!("{} held of {}", outcome.idle_held, plan.idle_connections));
     }
-    let (cpu, busy) = (
-        outcome.client_cpu_us_per_request,
-        100.0 * outcome.client_busy,
-    );
-    line(
-        "client",
-        format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"),
-    );
+    let (cpu, busy) = (outcome.client_cpu_us_per_request, 100.0 * outcome.client_busy);
+    line("client", format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"));
     for (kind, count) in &outcome.errors {
         line("error", format!("{count} × {kind}"));
     }
@@ -238,17 +208,6 @@ fn table(plan: &Plan, outcome: &Outcome) -> String {
 }
 
 fn row(summary: &Summary) -> String {
-    let Summary {
-        p50,
-        p90,
-        p99,
-        p999,
-        p9999,
-        max,
-        mean,
-        ..
-    } = *summary;
-    [p50, p90, p99, p999, p9999, max, mean]
-        .map(|us| format!("{us:>11.1}"))
-        .concat()
+    let Summary { p50, p90, p99, p999, p9999, max, mean, .. } = *summary;
+    [p50, p90, p99, p999, p9999, max, mean].map(|us| format!("{us:>11.1}")).concat()
 }

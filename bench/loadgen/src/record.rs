@@ -76,17 +76,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-        }
+        Self { kind, detail: detail.into() }
     }
 
     pub(crate) fn closed_early() -> Self {
-        Self::new(
-            Kind::ClosedEarly,
-            "the server closed the connection before it replied",
-        )
+        Self::new(Kind::ClosedEarly, "the server closed the connection before it replied")
     }
 }
 
@@ -176,10 +170,7 @@ impl Recorder {
 
     pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
         let named = Kind::NAMES.iter().zip(self.errors);
-        named
-            .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| ((*name).into(), count))
-            .collect()
+        named.filter(|(_, count)| *count > 0).map(|(name, count)| ((*name).into(), count)).collect()
     }
 
     /// The phases that occurred, by name.
@@ -194,8 +185,7 @@ fn histogram() -> Histogram<u64> {
 }
 
 fn add(mine: &mut Histogram<u64>, theirs: &Histogram<u64>) {
-    mine.add(theirs)
-        .expect("all histograms have the same bounds");
+    mine.add(theirs).expect("all histograms have the same bounds");
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -220,17 +210,9 @@ mod tests {
             recorder.failure(Failure::closed_early());
             all.merge(recorder);
         }
-        assert_eq!(
-            (all.requests, all.service_ns.len(), all.bytes_received),
-            (3000, 3000, 30)
-        );
-        assert_eq!(
-            all.errors(),
-            BTreeMap::from([("closed early".to_owned(), 3)])
-        );
-        let banner = all
-            .operations()
-            .map(|(name, histogram)| (name, histogram.len()));
+        assert_eq!((all.requests, all.service_ns.len(), all.bytes_received), (3000, 3000, 30));
+        assert_eq!(all.errors(), BTreeMap::from([("closed early".to_owned(), 3)]));
+        let banner = all.operations().map(|(name, histogram)| (name, histogram.len()));
         assert_eq!(banner.collect::<Vec<_>>(), [("banner", 3000)]);
     }
 

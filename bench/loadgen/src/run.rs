@@ -68,10 +68,7 @@ pub fn run(
         connections_served: served,
         idle_held,
         service_us: summary(&recorder.service_ns),
-        operations: recorder
-            .operations()
-            .map(|(name, h)| (name.to_owned(), summary(h)))
-            .collect(),
+        operations: recorder.operations().map(|(name, h)| (name.to_owned(), summary(h))).collect(),
         histogram: encode(&recorder.service_ns),
         client_cpu_us_per_request: per(cpu_time.as_secs_f64() * 1e6, requests as f64),
         client_busy: busy,
@@ -110,20 +107,16 @@ impl Threads {
         let count = plan.threads.min(plan.connections);
         for thread in 0..count {
             let poll = Poll::new().map_err(cannot_start)?;
-            threads
-                .wakers
-                .push(Waker::new(poll.registry(), WAKE).map_err(cannot_start)?);
+            threads.wakers.push(Waker::new(poll.registry(), WAKE).map_err(cannot_start)?);
             let share = plan.connections / count + usize::from(thread < plan.connections % count);
             let sessions = vec![session.clone(); share];
             let worker = Worker::new(poll, Arc::clone(&plan), sessions);
             let phase = Arc::clone(&threads.phase);
             let cpu = plan.cpus.get(thread % plan.cpus.len().max(1)).copied();
-            let handle = thread::Builder::new()
-                .name(format!("load-{thread}"))
-                .spawn(move || {
-                    cpu.map_or(Ok(()), system::pin_thread)?;
-                    worker.run(&phase)
-                });
+            let handle = thread::Builder::new().name(format!("load-{thread}")).spawn(move || {
+                cpu.map_or(Ok(()), system::pin_thread)?;
+                worker.run(&phase)
+            });
             threads.handles.push(handle.map_err(cannot_start)?);
         }
         Ok(threads)
@@ -143,10 +136,7 @@ impl Threads {
 
     fn announce(&self, phase: u8) -> Result<(), Error> {
         self.phase.store(phase, Ordering::Relaxed);
-        self.wakers
-            .iter()
-            .try_for_each(Waker::wake)
-            .map_err(cannot_start)
+        self.wakers.iter().try_for_each(Waker::wake).map_err(cannot_start)
     }
 
     fn finish(mut self) -> Result<Vec<Report>, Error> {
@@ -155,10 +145,7 @@ impl Threads {
             Ok(report) => report,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        std::mem::take(&mut self.handles)
-            .into_iter()
-            .map(join)
-            .collect()
+        std::mem::take(&mut self.handles).into_iter().map(join).collect()
     }
 }
 
@@ -169,10 +156,7 @@ impl Drop for Threads {
 }
 
 fn cannot_start(cause: io::Error) -> Error {
-    Error::System {
-        what: "cannot drive the threads of the generator",
-        cause,
-    }
+    Error::System { what: "cannot drive the threads of the generator", cause }
 }
 
 fn summary(nanoseconds: &Histogram<u64>) -> Summary {

@@ -27,10 +27,7 @@ pub(crate) fn raise_descriptor_limit(plan: &Plan) -> Result<(), Error> {
     let needed = connections.saturating_add(plan.idle_connections) as u64;
     let needed = needed.saturating_add(pollers + OTHER_DESCRIPTORS);
     if needed > hard {
-        return Err(Error::Descriptors {
-            needed,
-            limit: hard,
-        });
+        return Err(Error::Descriptors { needed, limit: hard });
     }
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(system)?;
@@ -45,10 +42,7 @@ pub(crate) fn pin_thread(cpu: usize) -> Result<(), Error> {
         set.set(cpu)?;
         sched_setaffinity(Pid::from_raw(0), &set)
     };
-    pin().map_err(|cause| Error::Pin {
-        cpu,
-        cause: cause.into(),
-    })
+    pin().map_err(|cause| Error::Pin { cpu, cause: cause.into() })
 }
 
 /// The CPU time that the calling thread has used.

@@ -56,9 +56,7 @@ fn serve(
 /// An address that refuses: bound, so that nobody else gets it, but not listening.
 fn refusing() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket
-        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-        .unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, address)
 }
@@ -90,13 +88,7 @@ fn check_failures(
     let outcome = run(&plan);
     assert_eq!((outcome.requests, outcome.connections_served), (0, 0));
     assert!(!outcome.errors.is_empty());
-    assert!(
-        outcome
-            .errors
-            .keys()
-            .all(|kind| kinds.contains(&kind.as_str())),
-        "{outcome:?}"
-    );
+    assert!(outcome.errors.keys().all(|kind| kinds.contains(&kind.as_str())), "{outcome:?}");
     assert!(outcome.first_error.is_some());
 }
 
@@ -107,10 +99,8 @@ fn hang(mut stream: TcpStream) -> std::io::Result<()> {
 
 #[test]
 fn a_correct_server_is_counted_in_full() {
-    for (protocol, target) in [
-        (Protocol::Echo, serve(echo)),
-        (Protocol::Http, serve(http(REPLY))),
-    ] {
+    for (protocol, target) in [(Protocol::Echo, serve(echo)), (Protocol::Http, serve(http(REPLY)))]
+    {
         for pipeline in [1, 7] {
             let mut plan = plan(protocol, target);
             plan.pipeline = pipeline;
@@ -118,18 +108,13 @@ fn a_correct_server_is_counted_in_full() {
             plan.expected_crc32 = Some(crc32fast::hash(b"Hello"));
             let outcome = run(&plan);
             assert_eq!(outcome.errors, BTreeMap::new(), "{outcome:?}");
-            assert_eq!(
-                (outcome.connections_offered, outcome.connections_served),
-                (4, 4)
-            );
+            assert_eq!((outcome.connections_offered, outcome.connections_served), (4, 4));
             assert!(outcome.requests > 0 && outcome.bytes_received > 0);
             assert_eq!(outcome.service_us.count, outcome.requests);
-            let blob = base64::engine::general_purpose::STANDARD
-                .decode(&outcome.histogram)
-                .unwrap();
-            let histogram: Histogram<u64> = Deserializer::new()
-                .deserialize(&mut blob.as_slice())
-                .unwrap();
+            let blob =
+                base64::engine::general_purpose::STANDARD.decode(&outcome.histogram).unwrap();
+            let histogram: Histogram<u64> =
+                Deserializer::new().deserialize(&mut blob.as_slice()).unwrap();
             assert_eq!(histogram.len(), outcome.requests);
         }
     }
@@ -191,14 +176,8 @@ fn a_reply_that_never_ends_is_timed_out() {
 
 #[test]
 fn wrong_replies_are_counted_by_what_is_wrong() {
-    check_failures(
-        http(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nHell"),
-        &["wrong length"],
-    );
-    check_failures(
-        http(b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nHello"),
-        &["wrong status"],
-    );
+    check_failures(http(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nHell"), &["wrong length"]);
+    check_failures(http(b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nHello"), &["wrong status"]);
     check_failures(http(b"220 not HTTP\r\n\r\n"), &["bad reply"]);
     let zeros = |mut stream: TcpStream| {
         let count = stream.read(&mut [0; 64])?;
@@ -206,10 +185,7 @@ fn wrong_replies_are_counted_by_what_is_wrong() {
         hang(stream)
     };
     let plan = plan(Protocol::Echo, serve(zeros));
-    assert_eq!(
-        run(&plan).errors.keys().collect::<Vec<_>>(),
-        ["wrong bytes"]
-    );
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong bytes"]);
 }
 
 #[test]
@@ -232,10 +208,7 @@ fn connections_that_wait_all_along_are_not_served_and_no_errors() {
     });
     plan.connections = 8;
     let outcome = run(&plan);
-    assert_eq!(
-        (outcome.connections_offered, outcome.connections_served),
-        (8, 1)
-    );
+    assert_eq!((outcome.connections_offered, outcome.connections_served), (8, 1));
     assert_eq!(outcome.errors, BTreeMap::new());
 }
 
@@ -331,50 +304,21 @@ fn a_plan_that_cannot_be_is_refused_in_words() {
     let good = plan(Protocol::Http, SocketAddr::from(([127, 0, 0, 1], 1)));
     let stop = AtomicBool::new(false);
     let run = |plan: Plan| loadgen::run(&plan, &stop, &mut |_| {}).unwrap_err();
-    let none = run(Plan {
-        connections: 0,
-        ..good.clone()
-    });
+    let none = run(Plan { connections: 0, ..good.clone() });
     assert!(matches!(none, Error::Plan(_)));
-    let split = run(Plan {
-        path: "/ HTTP/1.1\r\nEvil: 1".to_owned(),
-        ..good.clone()
-    });
+    let split = run(Plan { path: "/ HTTP/1.1\r\nEvil: 1".to_owned(), ..good.clone() });
     assert!(matches!(split, Error::Plan(_)));
-    let huge = run(Plan {
-        idle_connections: 1 << 40,
-        ..good.clone()
-    });
+    let huge = run(Plan { idle_connections: 1 << 40, ..good.clone() });
     assert!(huge.to_string().contains("ulimit"), "{huge}");
     for extreme in [
-        Plan {
-            threads: usize::MAX,
-            connections: usize::MAX,
-            ..good.clone()
-        },
-        Plan {
-            pipeline: usize::MAX,
-            ..good.clone()
-        },
-        Plan {
-            duration: Duration::MAX,
-            ..good.clone()
-        },
-        Plan {
-            protocol: Protocol::Echo,
-            payload_bytes: usize::MAX,
-            ..good.clone()
-        },
+        Plan { threads: usize::MAX, connections: usize::MAX, ..good.clone() },
+        Plan { pipeline: usize::MAX, ..good.clone() },
+        Plan { duration: Duration::MAX, ..good.clone() },
+        Plan { protocol: Protocol::Echo, payload_bytes: usize::MAX, ..good.clone() },
     ] {
-        assert!(matches!(
-            run(extreme),
-            Error::Plan(_) | Error::Descriptors { .. }
-        ));
+        assert!(matches!(run(extreme), Error::Plan(_) | Error::Descriptors { .. }));
     }
-    let nowhere = run(Plan {
-        cpus: vec![1000],
-        ..good
-    });
+    let nowhere = run(Plan { cpus: vec![1000], ..good });
     assert!(matches!(nowhere, Error::Pin { cpu: 1000, .. }), "{nowhere}");
 }
 
@@ -442,15 +386,9 @@ fn ftp_logins_are_one_request_each() {
 fn ftp_faults_are_counted_by_kind() {
     let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, 1000)));
     plan.path = "file".to_owned();
-    assert_eq!(
-        run(&plan).errors.keys().collect::<Vec<_>>(),
-        ["wrong length"]
-    );
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong length"]);
     plan.path = "another".to_owned();
-    assert_eq!(
-        run(&plan).errors.keys().collect::<Vec<_>>(),
-        ["wrong status"]
-    );
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong status"]);
     plan.target = serve(http(REPLY));
     plan.timeout = Duration::from_millis(100);
     assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["timed out"]);

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::job::{Entry, Kind, Status};
 
-use super::reply;
+use super::{glob, reply};
 
 /// How `ls` tells a recent file, whose time of day it shows, from an old one, whose year it shows:
 /// half a mean Gregorian year.
@@ -30,27 +30,48 @@ pub(super) enum Format {
 }
 
 /// A way to write entries down.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Printer {
     pub(super) format: Format,
     pub(super) facts: Facts,
     /// Whether the client may change what it sees.
     pub(super) writable: bool,
     pub(super) now: SystemTime,
+    /// Which names are shown, if not all.
+    pub(super) selection: Option<Selection>,
+}
+
+/// What is asked for where a name is a pattern.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// What the client has written before the pattern. NLST puts it before each name, so that the
+    /// client can use what it is told.
+    pub(super) folder: Vec<u8>,
+    pub(super) pattern: Vec<u8>,
 }
 
 impl Printer {
     /// Adds a line for each entry.
     pub(super) fn print(&self, output: &mut Vec<u8>, entries: &[Entry]) {
         for Entry { name, status } in entries {
+            if !self.shows(name.as_bytes()) {
+                continue;
+            }
             match self.format {
                 Format::Long => self.long(output, status),
-                Format::Name => {}
+                Format::Name => {
+                    let folder = self.selection.as_ref().map(|selection| &selection.folder[..]);
+                    reply::foreign(output, folder.unwrap_or_default());
+                }
                 Format::Facts => self.facts(output, status),
             }
             reply::foreign(output, name.as_bytes());
             output.extend_from_slice(b"\r\n");
         }
+    }
+
+    fn shows(&self, name: &[u8]) -> bool {
+        self.selection.as_ref().is_none_or(|selection| glob::matches(&selection.pattern, name))
     }
 
     /// The facts of a file, and the space that ends them.
@@ -232,6 +253,7 @@ mod tests {
             facts: Facts::default(),
             writable: true,
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(now_seconds),
+            selection: None,
         };
         let mut output = Vec::new();
         printer.print(&mut output, &[Entry { name, status }]);

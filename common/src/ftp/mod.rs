@@ -11,9 +11,13 @@
 //! | `command.rs` | a line to a command; arguments to values |
 //! | `path.rs` | what a client calls a file, and what the served folder calls it |
 //! | `session.rs` | the state machine: what is waited for, and what follows |
-//! | `commands.rs` | what each command does |
+//! | `commands.rs` | what each command does; login and parameters |
+//! | `files.rs` | files, directories, downloads and listings |
+//! | `uploads.rs` | uploads, up to the open file |
+//! | `data.rs` | how the data connection is named |
 //! | `transfer.rs` | a transfer from its data connection to its final reply |
 //! | `listing.rs` | directories as text |
+//! | `glob.rs` | patterns of names, as `mget` sends them |
 //! | `reply.rs` | what is said |
 //!
 //! Known limits, each where it is: TYPE A transfers files as they are, as vsftpd does unless told
@@ -22,12 +26,16 @@
 
 mod command;
 mod commands;
+mod data;
+mod files;
+mod glob;
 mod lines;
 mod listing;
 mod path;
 mod reply;
 mod session;
 mod transfer;
+mod uploads;
 
 pub use reply::REFUSAL;
 pub use session::Session;

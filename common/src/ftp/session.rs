@@ -15,11 +15,11 @@
 //!
 //! - ABOR, wherever it stands in the queue, cuts it (426); its own reply (226) has its turn after
 //!   those of the commands before it;
-//! - STAT, as the next command, is answered at once. The reply makes [`Session::poll`] name a write
-//!   on the control connection, so that the executor abandons what it was doing on the data
-//!   connection; afterwards exactly the same action is asked again, with the same bytes or file;
-//! - the end of input means that the client has vanished, and cuts it, unless it has said QUIT: an
-//!   upload whose client was killed is not mistaken for a whole file.
+//! - STAT, as the next command, is answered at once. The reply makes `poll` name a write on the
+//!   control connection, so that the executor abandons what it was doing on the data connection;
+//!   afterwards exactly the same action is asked again, with the same bytes or file;
+//! - the end of input means that the client has vanished, and cuts it, unless it is a download and
+//!   the client has said QUIT: an upload whose client was killed is not mistaken for a whole file.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::job::Job;
 use crate::session::{Action, Chan, Deadline, Event, SharedSettings};
 
 use super::command::Verb;
-use super::commands::Work;
+use super::files::Work;
 use super::lines::Lines;
 use super::listing::Facts;
 use super::path::VirtualPath;
@@ -278,7 +278,8 @@ impl Session {
             return;
         };
         let has = |verb| self.lines.peek().any(|line| is(line, verb));
-        let vanished = self.control != Control::Open && !has(Verb::Quit);
+        let excused = has(Verb::Quit) && !transfer.is_upload();
+        let vanished = self.control != Control::Open && !excused;
         if vanished || transfer.is_open() && has(Verb::Abort) {
             transfer.fail(reply::ABORTED);
         } else if transfer.is_open()

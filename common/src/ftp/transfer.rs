@@ -108,6 +108,10 @@ impl Transfer {
         matches!(self.step, Step::Connect | Step::Move)
     }
 
+    pub(super) fn is_upload(&self) -> bool {
+        matches!(self.payload, Payload::Receive { .. })
+    }
+
     pub(super) fn action(&mut self, root: &Root) -> Action<'_> {
         match self.step {
             Step::Connect => match self.route {

@@ -15,10 +15,7 @@ pub(crate) struct Echo {
 impl Echo {
     pub(crate) fn new(plan: &Plan) -> Self {
         let payload = payload(plan.payload_bytes);
-        Self {
-            requests: Requests::new(&payload, plan.pipeline),
-            received: 0,
-        }
+        Self { requests: Requests::new(&payload, plan.pipeline), received: 0 }
     }
 }
 
@@ -61,10 +58,7 @@ impl Session for Echo {
         let rest = &self.requests.unit()[self.received..];
         let (piece, left) = bytes.split_at(bytes.len().min(rest.len()));
         if piece != &rest[..piece.len()] {
-            return Err(Failure::new(
-                Kind::WrongBytes,
-                "the echo differs from what was sent",
-            ));
+            return Err(Failure::new(Kind::WrongBytes, "the echo differs from what was sent"));
         }
         *bytes = left;
         self.received += piece.len();
@@ -85,11 +79,7 @@ mod tests {
     use super::*;
 
     fn session() -> (Echo, Vec<u8>) {
-        let plan = Plan {
-            payload_bytes: 10,
-            pipeline: 3,
-            ..Plan::default()
-        };
+        let plan = Plan { payload_bytes: 10, pipeline: 3, ..Plan::default() };
         (Echo::new(&plan), payload(10))
     }
 
@@ -113,9 +103,7 @@ mod tests {
         for position in 0..10 {
             let (mut echo, mut message) = session();
             message[position] ^= 1;
-            let failure = echo
-                .input(Channel::Control, &mut message.as_slice())
-                .unwrap_err();
+            let failure = echo.input(Channel::Control, &mut message.as_slice()).unwrap_err();
             assert_eq!(failure.kind, Kind::WrongBytes);
         }
     }

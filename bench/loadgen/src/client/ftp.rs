@@ -91,20 +91,14 @@ impl Ftp {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let take = end.map_or(bytes.len(), |end| end + 1);
         if self.line.len() + take > LINE_BYTES {
-            return Err(Failure::new(
-                Kind::BadReply,
-                "a line of the reply never ends",
-            ));
+            return Err(Failure::new(Kind::BadReply, "a line of the reply never ends"));
         }
         self.line.extend_from_slice(&bytes[..take]);
         *bytes = &bytes[take..];
         if end.is_none() {
             return Ok(false);
         }
-        let code = self
-            .line
-            .get(..3)
-            .and_then(|digits| str::from_utf8(digits).ok());
+        let code = self.line.get(..3).and_then(|digits| str::from_utf8(digits).ok());
         let code = code.and_then(|digits| digits.parse::<u16>().ok());
         let last = self.line.get(3) != Some(&b'-');
         match (self.multiline, code) {
@@ -183,10 +177,7 @@ impl Ftp {
 
     fn unexpected(&self, kind: Kind) -> Failure {
         let line = String::from_utf8_lossy(&self.line);
-        Failure::new(
-            kind,
-            format!("awaiting {:?}: {}", self.state, line.trim_end()),
-        )
+        Failure::new(kind, format!("awaiting {:?}: {}", self.state, line.trim_end()))
     }
 
     /// The transfer is whole: judges it and makes ready for the next.
@@ -293,10 +284,7 @@ impl Session for Ftp {
         }
         Err(Failure::new(
             Kind::ClosedEarly,
-            format!(
-                "the server closed the control connection, awaiting {:?}",
-                self.state
-            ),
+            format!("the server closed the control connection, awaiting {:?}", self.state),
         ))
     }
 
@@ -326,13 +314,7 @@ mod tests {
                 ftp.request();
             }
             flush(&mut ftp, &mut transcript);
-            feed(
-                &mut ftp,
-                Channel::Control,
-                reply.as_bytes(),
-                piece,
-                &mut transcript,
-            )?;
+            feed(&mut ftp, Channel::Control, reply.as_bytes(), piece, &mut transcript)?;
             if ftp.state == State::DataConnection {
                 ftp.data_opened();
             } else if ftp.state == State::Transfer && !ftp.completed {
@@ -359,10 +341,7 @@ mod tests {
         let empty = std::iter::once(&[][..]).filter(|_| input.is_empty());
         for mut bytes in input.chunks(piece).chain(empty) {
             loop {
-                match ftp
-                    .input(channel, &mut bytes)
-                    .map_err(|failure| failure.kind)?
-                {
+                match ftp.input(channel, &mut bytes).map_err(|failure| failure.kind)? {
                     Step::More => break,
                     step => write!(transcript, "{step:?}; ").unwrap(),
                 }
@@ -382,10 +361,7 @@ mod tests {
 
     #[test]
     fn a_download_takes_the_same_steps_in_any_pieces() {
-        let replies = [
-            &LOGIN[..],
-            &["229 Passive (|||4711|)\r\n", "150 here\r\n", "226 done\r\n"],
-        ];
+        let replies = [&LOGIN[..], &["229 Passive (|||4711|)\r\n", "150 here\r\n", "226 done\r\n"]];
         for piece in 1..60 {
             let transcript = play("a.bin", &replies.concat(), b"data", piece).unwrap();
             assert_eq!(
@@ -399,40 +375,16 @@ mod tests {
 
     #[test]
     fn the_final_reply_may_come_before_the_end_of_the_data() {
-        let mut ftp = Ftp::new(&Plan {
-            path: "f".into(),
-            ..Plan::default()
-        });
+        let mut ftp = Ftp::new(&Plan { path: "f".into(), ..Plan::default() });
         let mut transcript = String::new();
         for reply in LOGIN {
-            feed(
-                &mut ftp,
-                Channel::Control,
-                reply.as_bytes(),
-                99,
-                &mut transcript,
-            )
-            .unwrap();
+            feed(&mut ftp, Channel::Control, reply.as_bytes(), 99, &mut transcript).unwrap();
         }
         ftp.request();
-        feed(
-            &mut ftp,
-            Channel::Control,
-            b"229 (|||9|)\r\n",
-            99,
-            &mut transcript,
-        )
-        .unwrap();
+        feed(&mut ftp, Channel::Control, b"229 (|||9|)\r\n", 99, &mut transcript).unwrap();
         ftp.data_opened();
         transcript.clear();
-        feed(
-            &mut ftp,
-            Channel::Control,
-            b"150 a\r\n226 b\r\n",
-            99,
-            &mut transcript,
-        )
-        .unwrap();
+        feed(&mut ftp, Channel::Control, b"150 a\r\n226 b\r\n", 99, &mut transcript).unwrap();
         feed(&mut ftp, Channel::Data, b"data", 99, &mut transcript).unwrap();
         ftp.ended(Channel::Data).unwrap();
         feed(&mut ftp, Channel::Control, b"", 99, &mut transcript).unwrap();
@@ -441,12 +393,7 @@ mod tests {
 
     #[test]
     fn a_login_and_quit_are_one_request() {
-        let transcript = play(
-            "",
-            &["220 a\r\n", "331 b\r\n", "230 c\r\n", "221 d\r\n"],
-            b"",
-            3,
-        );
+        let transcript = play("", &["220 a\r\n", "331 b\r\n", "230 c\r\n", "221 d\r\n"], b"", 3);
         let expected =
             "Passed(Banner); USER anonymous; PASS loadgen@; Passed(Login); QUIT; Replied; ";
         assert_eq!(transcript.unwrap(), expected);
@@ -459,26 +406,10 @@ mod tests {
             (vec!["421 too many\r\n"], &b""[..], Kind::WrongStatus),
             (vec!["hello\r\n"], b"", Kind::BadReply),
             (with(&["229 nothing here\r\n"]), b"", Kind::BadReply),
-            (
-                with(&["229 (|||9|)\r\n", "550 no such file\r\n"]),
-                b"",
-                Kind::WrongStatus,
-            ),
-            (
-                with(&["229 (|||9|)\r\n", "150 a\r\n", "426 cut\r\n"]),
-                b"da",
-                Kind::WrongStatus,
-            ),
-            (
-                with(&["229 (|||9|)\r\n", "150 a\r\n", "226 b\r\n"]),
-                b"dat",
-                Kind::WrongLength,
-            ),
-            (
-                with(&["229 (|||9|)\r\n", "150 a\r\n", "226 b\r\n"]),
-                b"dada",
-                Kind::WrongBytes,
-            ),
+            (with(&["229 (|||9|)\r\n", "550 no such file\r\n"]), b"", Kind::WrongStatus),
+            (with(&["229 (|||9|)\r\n", "150 a\r\n", "426 cut\r\n"]), b"da", Kind::WrongStatus),
+            (with(&["229 (|||9|)\r\n", "150 a\r\n", "226 b\r\n"]), b"dat", Kind::WrongLength),
+            (with(&["229 (|||9|)\r\n", "150 a\r\n", "226 b\r\n"]), b"dada", Kind::WrongBytes),
         ];
         for (replies, data, kind) in faults {
             assert_eq!(play("f", &replies, data, 5), Err(kind), "{replies:?}");

@@ -34,15 +34,9 @@ impl Http {
     pub(crate) fn new(plan: &Plan) -> Self {
         let expected = Expected::of(plan);
         // A connection of a single request says so: the server need not wait for another.
-        let last = if plan.requests_per_connection == Some(1) {
-            "Connection: close\r\n"
-        } else {
-            ""
-        };
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\n{last}\r\n",
-            plan.path, plan.target
-        );
+        let last =
+            if plan.requests_per_connection == Some(1) { "Connection: close\r\n" } else { "" };
+        let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n{last}\r\n", plan.path, plan.target);
         Self {
             requests: Requests::new(request.as_bytes(), plan.pipeline),
             checksum: Checksum::new(&expected),
@@ -63,8 +57,7 @@ impl Http {
             return Ok(Some(head));
         }
         let room = HEAD_BYTES - held;
-        self.partial
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if held > 0
             && let Some(head) = parse(&self.partial)?
         {
@@ -73,10 +66,7 @@ impl Http {
             return Ok(Some(head));
         }
         if self.partial.len() == HEAD_BYTES {
-            return Err(Failure::new(
-                Kind::BadReply,
-                "the head of the reply never ends",
-            ));
+            return Err(Failure::new(Kind::BadReply, "the head of the reply never ends"));
         }
         *bytes = &[];
         Ok(None)
@@ -116,11 +106,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Failure> {
     }
     let body_bytes = body_bytes
         .ok_or_else(|| bad("no content length (chunked replies are not understood)".to_owned()))?;
-    Ok(Some(Head {
-        bytes,
-        body_bytes,
-        closes,
-    }))
+    Ok(Some(Head { bytes, body_bytes, closes }))
 }
 
 impl Session for Http {
@@ -159,9 +145,7 @@ impl Session for Http {
             self.closes = head.closes;
             head.body_bytes
         };
-        let take = bytes
-            .len()
-            .min(usize::try_from(missing).unwrap_or(usize::MAX));
+        let take = bytes.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
         let (piece, left) = bytes.split_at(take);
         self.checksum.update(piece);
         *bytes = left;
@@ -195,11 +179,7 @@ mod tests {
     const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nHello";
 
     fn session(expected_bytes: Option<u64>, expected_crc32: Option<u32>) -> Http {
-        Http::new(&Plan {
-            expected_bytes,
-            expected_crc32,
-            ..Plan::default()
-        })
+        Http::new(&Plan { expected_bytes, expected_crc32, ..Plan::default() })
     }
 
     fn check(http: &mut Http, input: &[u8], piece: usize) -> Result<usize, Kind> {
@@ -225,40 +205,23 @@ mod tests {
         let three = REPLY.repeat(3);
         for piece in 1..=three.len() {
             let mut http = session(Some(5), Some(crc32fast::hash(b"Hello")));
-            assert_eq!(
-                check(&mut http, &three, piece),
-                Ok(3),
-                "in pieces of {piece}"
-            );
+            assert_eq!(check(&mut http, &three, piece), Ok(3), "in pieces of {piece}");
         }
     }
 
     #[test]
     fn each_fault_has_its_kind_however_it_arrives() {
         let faults: [(&[u8], Kind); 5] = [
-            (
-                b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-                Kind::WrongStatus,
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nHell",
-                Kind::WrongLength,
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHallo",
-                Kind::WrongBytes,
-            ),
+            (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", Kind::WrongStatus),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nHell", Kind::WrongLength),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHallo", Kind::WrongBytes),
             (b"HTTP/1.1 200 OK\r\n\r\nHello", Kind::BadReply),
             (b"220 ready\r\n", Kind::BadReply),
         ];
         for (input, kind) in faults {
             for piece in 1..=input.len() {
                 let mut http = session(Some(5), Some(crc32fast::hash(b"Hello")));
-                assert_eq!(
-                    check(&mut http, input, piece),
-                    Err(kind),
-                    "in pieces of {piece}"
-                );
+                assert_eq!(check(&mut http, input, piece), Err(kind), "in pieces of {piece}");
             }
         }
     }
@@ -270,10 +233,7 @@ mod tests {
         input.extend_from_slice(b"c: ");
         input.resize(2 * HEAD_BYTES, b'd');
         for piece in [100, 1000, 2 * HEAD_BYTES] {
-            assert_eq!(
-                check(&mut session(None, None), &input, piece),
-                Err(Kind::BadReply)
-            );
+            assert_eq!(check(&mut session(None, None), &input, piece), Err(Kind::BadReply));
         }
     }
 
@@ -292,10 +252,7 @@ mod tests {
         for length in 0..REPLY.len() {
             let mut http = session(None, None);
             assert_eq!(check(&mut http, &REPLY[..length], REPLY.len()), Ok(0));
-            assert_eq!(
-                http.ended(Channel::Control).unwrap_err().kind,
-                Kind::ClosedEarly
-            );
+            assert_eq!(http.ended(Channel::Control).unwrap_err().kind, Kind::ClosedEarly);
         }
     }
 }

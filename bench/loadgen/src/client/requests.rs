@@ -19,12 +19,7 @@ impl Requests {
     /// `request` must not be empty.
     pub(crate) fn new(request: &[u8], pipeline: usize) -> Self {
         let copies = (BATCH_BYTES / request.len()).clamp(1, pipeline);
-        Self {
-            batch: request.repeat(copies).into(),
-            unit: request.len(),
-            position: 0,
-            owed: 0,
-        }
+        Self { batch: request.repeat(copies).into(), unit: request.len(), position: 0, owed: 0 }
     }
 
     pub(crate) fn reset(&mut self) {
