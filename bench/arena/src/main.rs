@@ -142,7 +142,7 @@ fn list(catalogue: &Catalogue, workloads: &[Workload]) {
     println!("\nWorkloads (* in the set that runs when nothing is named):");
     for one in workloads {
         let mark = if one.quick { '*' } else { ' ' };
-        println!("{mark} {:24} {}", one.name, one.question.trim());
+        println!("{mark} {:24} {}", one.name, one.question);
     }
 }
 
@@ -187,7 +187,7 @@ fn measure(catalogue: &Catalogue, all: &[Workload], options: RunOptions) -> anyh
     if stop.load(Ordering::SeqCst) {
         return Ok(INTERRUPTED);
     }
-    Ok(u8::from(writer.run().cells.iter().any(record::Cell::went_wrong)))
+    Ok(u8::from(writer.run().cells.iter().any(|cell| !cell.wrongs().is_empty())))
 }
 
 /// The server behind the servers, if one of the workloads needs it.

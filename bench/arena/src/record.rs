@@ -107,9 +107,15 @@ impl Header {
 }
 
 impl Cell {
-    /// Whether the contestant did anything that the exit code should tell.
-    pub(crate) fn went_wrong(&self) -> bool {
-        self.failure.is_some() || !self.faults.is_empty()
+    /// What the contestant did wrong, each in words: what the exit code is to tell.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        let outcome = self.outcome.iter();
+        let errors = outcome.filter_map(|outcome| {
+            let first = outcome.first_error.as_deref().unwrap_or("not told");
+            let count = outcome.errors.values().sum::<u64>();
+            (count > 0).then(|| format!("{count} requests failed, the first: {first}"))
+        });
+        self.failure.iter().chain(&self.faults).cloned().chain(errors).collect()
     }
 }
 

@@ -103,8 +103,8 @@ fn section(out: &mut String, run: &Run) {
     for workload in &header.workloads {
         let table = table(run, workload);
         push(out, &format!("\n### {} (`{}`)\n", workload.title, workload.name));
-        push(out, workload.question.trim());
-        push(out, &format!("\nExpected: {}", workload.expectation.trim()));
+        push(out, &workload.question);
+        push(out, &format!("\nExpected: {}", workload.expectation));
         push(out, &format!("\n{}.\n", load(workload)));
         if table.rows.is_empty() {
             push(out, "Nothing was measured.");

@@ -99,7 +99,7 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
             // A cell that was cut short is not comparable with the others.
             break;
         }
-        for wrong in cell.failure.iter().chain(&cell.faults) {
+        for wrong in cell.wrongs() {
             progress.note(&format!("{label} · block {}: {wrong}", slot.block));
         }
         writer.append(cell)?;

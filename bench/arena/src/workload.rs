@@ -114,6 +114,9 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
         let key = key.map_or("", |(key, _)| key.trim());
         malformed(line + 1, key, error.message().replace('\n', " "))
     })?;
+    for prose in [&mut workload.question, &mut workload.expectation] {
+        *prose = prose.split_whitespace().collect::<Vec<_>>().join(" ");
+    }
     workload.name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
     workload.check().map_err(|(key, expected)| {
         let of_key = |line: &str| line.split_once('=').is_some_and(|(left, _)| left.trim() == key);
