@@ -125,6 +125,11 @@ fn answers(run: &Run) -> Table {
     let mut rows = Vec::new();
     for workload in &run.header.workloads {
         let lines = lines(run, workload);
+        if lines.is_empty() {
+            let nothing = || "not measured".to_owned();
+            rows.push(vec![workload.name.clone(), nothing(), nothing()]);
+            continue;
+        }
         // The floors are yardsticks, and serving few is cheap but no answer.
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
@@ -253,7 +258,8 @@ fn load(workload: &Workload) -> String {
         parts.push(format!("{} idle ones beside them", workload.idle_connections));
     }
     if let Some(requests) = workload.requests_per_connection {
-        parts.push(format!("{requests} requests a connection"));
+        let unit = if requests == 1 { "request" } else { "requests" };
+        parts.push(format!("{requests} {unit} a connection"));
     }
     if workload.pipeline > 1 {
         parts.push(format!("{} requests in flight on each", workload.pipeline));
