@@ -98,7 +98,7 @@ impl Counters {
         let machine = MachineCounters::read();
         let stats = tree_stats(root);
         let tick = procfs::ticks_per_second() as f64;
-        let cpu_read = Instant::now();
+        let began = Instant::now();
         let (mut cpu_s, mut user_s, mut system_s) = (0.0, 0.0, 0.0);
         for stat in &stats {
             let own_ticks = (stat.utime + stat.stime) as f64 / tick;
@@ -107,12 +107,14 @@ impl Counters {
             user_s += (stat.utime as f64 + stat.cutime as f64) / tick;
             system_s += (stat.stime as f64 + stat.cstime as f64) / tick;
         }
-        let switches_read = Instant::now();
+        let cpu_read = middle(began);
+        let began = Instant::now();
         let mut switches = Switches::default();
         let mut threads = BTreeSet::new();
         for stat in &stats {
             add_switches(stat.pid, &mut switches, &mut threads);
         }
+        let switches_read = middle(began);
         Self { asked, cpu_read, cpu_s, user_s, system_s, switches_read, switches, threads, machine }
     }
 
@@ -227,6 +229,11 @@ fn tree_stats(root: i32) -> Vec<Stat> {
         next += 1;
     }
     found
+}
+
+/// When the average process or thread was read: a large tree takes some milliseconds.
+fn middle(began: Instant) -> Instant {
+    began + began.elapsed() / 2
 }
 
 /// The CPU clock of a process, which is finer than the ticks of its stat.
