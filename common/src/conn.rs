@@ -6,7 +6,7 @@
 //! bounded.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ pub struct Conn {
     drained: bool,
     /// Control input has come to its end.
     control_ended: bool,
-    /// Bytes discarded since the session's end, while the peer is still sending.
+    /// Bytes discarded since the session's last words, while the peer is still sending.
     lingering: Option<usize>,
 }
 
@@ -79,6 +79,7 @@ enum Step<'b> {
     Answer(Event<'b>),
     NotReady,
     Job(Job),
+    Linger,
     End,
 }
 
@@ -179,8 +180,8 @@ impl Conn {
     }
 
     fn take_turn(&mut self, buffer: &mut Buffer) -> Wait {
-        if let Some(discarded) = self.lingering {
-            return self.linger(discarded, buffer);
+        if self.lingering.is_some() && !self.linger(buffer) {
+            return Wait::Ready;
         }
         let mut moved = 0;
         for _ in 0..TURN_ACTIONS {
@@ -201,7 +202,12 @@ impl Conn {
                     return Wait::Ready;
                 }
                 Step::Job(job) => return Wait::Job(job),
-                Step::End => return self.end(buffer),
+                Step::Linger => {
+                    if !self.start_lingering(buffer) {
+                        return Wait::Ready;
+                    }
+                }
+                Step::End => return Wait::End,
             }
         }
         Wait::Turn
@@ -222,8 +228,11 @@ impl Conn {
         }
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
-            Action::End => Step::End,
             Action::Read(Chan::Control) => self.read_request(buffer),
+            Action::End if self.control_ended => Step::End,
+            Action::End => self.end(buffer),
+            Action::Close(Chan::Control) if self.control_ended => Step::Answer(Event::Closed),
+            Action::Close(Chan::Control) => Step::Linger,
             action => match self.sockets.attempt(&action, buffer) {
                 Attempt::Event(event) => Step::Answer(event),
                 Attempt::NotReady => Step::NotReady,
@@ -320,31 +329,38 @@ impl Conn {
         }
     }
 
-    /// The session is over. What the peer has still sent is read, for a while: closing a socket
-    /// that has unread input resets the connection, and our last words with it (RFC 1122
-    /// §4.2.2.13).
-    fn end(&mut self, buffer: &mut Buffer) -> Wait {
-        let unread = self.sockets.read_control(libc::MSG_DONTWAIT, buffer);
-        if self.control_ended || !matches!(unread, Ok(1..)) {
-            return Wait::End;
+    /// The session is over. If there is input that nobody has read, closing the socket would reset
+    /// the connection, and take our last words with it (RFC 1122 §4.2.2.13).
+    fn end<'b>(&mut self, buffer: &mut Buffer) -> Step<'b> {
+        match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
+            Ok(1..) => Step::Linger,
+            Ok(0) | Err(_) => Step::End,
         }
-        let _ = self.sockets.control().shutdown(std::net::Shutdown::Write);
-        self.deadline.end = Instant::now() + LINGER;
-        self.linger(0, buffer)
     }
 
-    fn linger(&mut self, mut discarded: usize, buffer: &mut Buffer) -> Wait {
+    fn start_lingering(&mut self, buffer: &mut Buffer) -> bool {
+        let _ = self.sockets.control().shutdown(Shutdown::Write);
+        self.lingering = Some(0);
+        self.deadline = Clock { phase: None, end: Instant::now() + LINGER };
+        self.linger(buffer)
+    }
+
+    /// Discards what the peer is still sending; true when that has come to an end.
+    fn linger(&mut self, buffer: &mut Buffer) -> bool {
+        let mut discarded = self.lingering.unwrap_or(LINGER_BYTES);
         while discarded < LINGER_BYTES {
             match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
                 Ok(count @ 1..) => discarded += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.lingering = Some(discarded);
-                    return Wait::Ready;
+                    return false;
                 }
                 Ok(0) | Err(_) => break,
             }
         }
-        Wait::End
+        self.lingering = None;
+        self.control_ended = true;
+        true
     }
 }
 

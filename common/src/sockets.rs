@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
@@ -156,8 +156,10 @@ impl Sockets {
             Action::Listen => self.listen(),
             Action::Accept => self.accept(),
             Action::Connect(address) => self.connect(address),
-            Action::Close(chan) => self.close(chan),
-            Action::Run(_) | Action::End => unreachable!("jobs and the end are not for sockets"),
+            Action::Close(Chan::Data) => self.close(),
+            Action::Close(Chan::Control) | Action::Run(_) | Action::End => {
+                unreachable!("these are for the executor itself")
+            }
         };
         match event {
             Ok(event) => Attempt::Event(event),
@@ -267,18 +269,10 @@ impl Sockets {
 
     /// A reset that has already arrived is told: bytes that were sent are then not where they
     /// belong.
-    fn close(&mut self, chan: Chan) -> io::Result<Event<'static>> {
-        match chan {
-            Chan::Control => self.control.shutdown(Shutdown::Both)?,
-            Chan::Data => {
-                let error = self.data.as_ref().map_or(Ok(None), TcpStream::take_error);
-                self.close_data();
-                if let Some(error) = error? {
-                    return Err(error);
-                }
-            }
-        }
-        Ok(Event::Closed)
+    fn close(&mut self) -> io::Result<Event<'static>> {
+        let error = self.data.as_ref().map_or(Ok(None), TcpStream::take_error);
+        self.close_data();
+        error?.map_or(Ok(Event::Closed), Err)
     }
 
     fn close_data(&mut self) {
