@@ -104,6 +104,12 @@ pub fn run(
         let pending = Pending::of(&action);
         let event = match (action, fault) {
             (Action::End, _) => return stage.outcome,
+            // A removal that fails leaves something behind, which is not the session's doing: so
+            // it is done, and fails only in what is told.
+            (Action::Run(job @ Job::RemoveFile(..)), Some(Fault::Failed | Fault::TimedOut)) => {
+                let _ = job.run();
+                Event::Failed(io::ErrorKind::PermissionDenied.into())
+            }
             (_, Some(Fault::Failed)) => {
                 stage.fail(&pending);
                 Event::Failed(io::ErrorKind::ConnectionReset.into())

@@ -1,5 +1,7 @@
 //! What HTTP clients may rely on, checked without sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +16,7 @@ fn settings(root: &tempfile::TempDir) -> SharedSettings {
     Arc::new(Settings {
         root: Arc::new(Dir::open_ambient_dir(root.path(), ambient_authority()).unwrap()),
         writable: false,
-        idle_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
         now: || SystemTime::UNIX_EPOCH,
     })

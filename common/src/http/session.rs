@@ -16,6 +16,7 @@
 
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 
 use super::backend::Call;
 use super::request::{self, Method, Parsed, Request};
@@ -29,6 +30,10 @@ const OUTPUT_BYTES: usize = 32 * 1024;
 
 /// The largest buffer that an idle connection keeps, in bytes.
 const KEPT_BYTES: usize = 4096;
+
+/// How long, and for how many bytes, a client is listened to that has been told to go away.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u32 = 1024 * 1024;
 
 /// A whole number of [`PATTERN`]s, so that any stretch of the body is a slice of it.
 static BLOCK: [u8; 64 * 1024] = {
@@ -91,9 +96,11 @@ enum Ending {
     No,
     /// It ends when the reply has been sent.
     AfterReply,
-    /// So too, and there may be input that nobody has read: closing at once would reset the
-    /// connection and could take the reply with it (RFC 9112 §9.6).
+    /// So too, and there may be input that nobody has read, or more to come: closing at once would
+    /// reset the connection and could take the reply with it (RFC 9112 §9.6).
     Orderly,
+    /// Only the client's side is still open: so many more bytes are read and thrown away.
+    Lingering(u32),
     /// It is over.
     Now,
 }
@@ -364,6 +371,15 @@ impl Session {
         }
     }
 
+    fn linger(&mut self, count: usize) {
+        self.ending = match self.ending {
+            Ending::Lingering(rest) if rest as usize > count => {
+                Ending::Lingering(rest - count as u32)
+            }
+            _ => Ending::Now,
+        };
+    }
+
     /// Nothing was asked that is not answered.
     fn is_idle(&self) -> bool {
         self.tail.is_empty() && self.discard == 0 && matches!(self.doing, Doing::Parse)
@@ -416,7 +432,7 @@ impl crate::session::Session for Session {
         }
         match &mut self.doing {
             Doing::Parse => match self.ending {
-                Ending::No => Action::Read(Chan::Control),
+                Ending::No | Ending::Lingering(_) => Action::Read(Chan::Control),
                 Ending::Orderly => Action::Close(Chan::Control),
                 Ending::AfterReply | Ending::Now => Action::End,
             },
@@ -460,19 +476,30 @@ impl crate::session::Session for Session {
             }
             (Some(Doing::Parse), Event::Drain) if self.ending == Ending::No => {
                 self.stop_reading(Status::UNAVAILABLE);
+                // From now on nothing is to be read.
+                if self.ending == Ending::Orderly {
+                    self.ending = Ending::AfterReply;
+                }
             }
-            // It comes only to a session that reads; should another one get it, its reply is the
-            // last one.
-            (_, Event::Drain) => {
-                self.persistence = Persistence::Close;
-                self.ending = Ending::Orderly;
+            (Some(Doing::Parse), Event::Closed) if self.ending == Ending::Orderly => {
+                self.next_phase();
+                self.ending = Ending::Lingering(LINGER_BYTES);
             }
-            // The end of the stream, a failed or overlong write, a file that has shrunk.
+            (Some(Doing::Parse), Event::Read(_, input)) if !input.is_empty() => {
+                self.linger(input.len());
+            }
+            // The end of the stream, a failed or overlong write, a file that has shrunk, or Drain
+            // while lingering.
             _ => self.ending = Ending::Now,
         }
     }
 
     fn deadline(&self) -> Deadline {
-        Deadline { phase: self.phase, limit: self.settings.idle_timeout }
+        let idle = self.settings.idle_timeout;
+        let limit = match self.ending {
+            Ending::Lingering(_) => LINGER.min(idle),
+            _ => idle,
+        };
+        Deadline { phase: self.phase, limit }
     }
 }
