@@ -1,5 +1,5 @@
-//! A small executor: it performs the actions of a session on a folder and on byte vectors, and stops
-//! where a client would have to do something.
+//! A small executor: it performs the actions of a session on a folder and on byte vectors, and
+//! stops where a client would have to do something.
 
 use std::collections::VecDeque;
 use std::fs;
