@@ -75,8 +75,10 @@ struct Clock {
 }
 
 /// What is known after an action has been tried.
-enum Step<'b> {
-    Answer(Event<'b>),
+enum Step {
+    Answer(Event<'static>),
+    /// The buffer has been filled from there; empty at the end of the stream.
+    Input(Chan),
     NotReady,
     Job(Job),
     Linger,
@@ -185,17 +187,20 @@ impl Conn {
         }
         let mut moved = 0;
         for _ in 0..TURN_ACTIONS {
-            match self.step(buffer) {
+            let step = match self.step(buffer) {
+                Step::Answer(Event::Received(0)) => self.end_of_upload(buffer),
+                step => step,
+            };
+            match step {
                 Step::Answer(event) => {
-                    moved += match &event {
-                        Event::Wrote(count) | Event::Received(count) => *count,
-                        Event::Read(_, input) => input.len(),
-                        _ => 0,
-                    };
-                    self.session.handle(event);
-                    if moved >= TURN_BYTES {
-                        return Wait::Turn;
+                    if let Event::Wrote(count) | Event::Received(count) = event {
+                        moved += count;
                     }
+                    self.session.handle(event);
+                }
+                Step::Input(chan) => {
+                    moved += buffer.input().len();
+                    self.session.handle(Event::Read(chan, buffer.input()));
                 }
                 Step::NotReady => {
                     self.deadline.start(self.session.deadline());
@@ -209,21 +214,23 @@ impl Conn {
                 }
                 Step::End => return Wait::End,
             }
+            if moved >= TURN_BYTES {
+                break;
+            }
         }
         Wait::Turn
     }
 
     /// Tries what the session waits for, once.
-    fn step<'b>(&mut self, buffer: &'b mut Buffer) -> Step<'b> {
-        if self.sockets.control_readable
-            && !self.control_ended
-            && self.session.accepts_control()
-            && concerns_data(&self.session.poll())
-        {
-            match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
-                Ok(1..) => return Step::Answer(Event::Read(Chan::Control, buffer.input())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) | Err(_) => return self.end_of_control(),
+    fn step(&mut self, buffer: &mut Buffer) -> Step {
+        if self.sockets.control_readable && !self.control_ended && self.session.accepts_control() {
+            // A job is handed over once, so that what is asked here is answered here.
+            let beside = match self.session.poll() {
+                Action::Run(job) => return Step::Job(job),
+                action => concerns_data(&action),
+            };
+            if beside && let Some(step) = self.read_beside(buffer) {
+                return step;
             }
         }
         match self.session.poll() {
@@ -235,13 +242,32 @@ impl Conn {
             Action::Close(Chan::Control) => Step::Linger,
             action => match self.sockets.attempt(&action, buffer) {
                 Attempt::Event(event) => Step::Answer(event),
+                Attempt::Input(chan) => Step::Input(chan),
                 Attempt::NotReady => Step::NotReady,
             },
         }
     }
 
+    /// Takes control input while something on `Data` is pending, if there is some.
+    fn read_beside(&mut self, buffer: &mut Buffer) -> Option<Step> {
+        match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
+            Ok(1..) => Some(Step::Input(Chan::Control)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Ok(0) | Err(_) => Some(self.end_of_control()),
+        }
+    }
+
+    /// A client that is killed closes both its connections. The end of the control connection is
+    /// told first, so that half an upload is not mistaken for a whole one; the data connection's
+    /// will be found again.
+    fn end_of_upload(&mut self, buffer: &mut Buffer) -> Step {
+        let beside = !self.control_ended && self.session.accepts_control();
+        let step = if beside { self.read_beside(buffer) } else { None };
+        step.unwrap_or(Step::Answer(Event::Received(0)))
+    }
+
     /// Waits for a request: the one wait that a leaving server ends.
-    fn read_request<'b>(&mut self, buffer: &'b mut Buffer) -> Step<'b> {
+    fn read_request(&mut self, buffer: &mut Buffer) -> Step {
         if self.control_ended {
             return self.end_of_control();
         }
@@ -258,7 +284,7 @@ impl Conn {
         let result = self.sockets.read_control(0, buffer);
         self.live.busy();
         match result {
-            Ok(1..) => Step::Answer(Event::Read(Chan::Control, buffer.input())),
+            Ok(1..) => Step::Input(Chan::Control),
             Ok(0) if is_draining() => self.drain(),
             Ok(0) => self.end_of_control(),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -270,13 +296,13 @@ impl Conn {
     }
 
     /// Leaves the control socket to the reactor, and to a signal, whichever comes first.
-    fn go_idle<'b>(&mut self) -> Step<'b> {
+    fn go_idle(&mut self) -> Step {
         self.live.idle();
         if is_draining() { self.drain() } else { Step::NotReady }
     }
 
     /// A session that goes on reading after it was told to leave has come to the end of its input.
-    fn drain<'b>(&mut self) -> Step<'b> {
+    fn drain(&mut self) -> Step {
         self.live.busy();
         if self.drained {
             return self.end_of_control();
@@ -285,7 +311,7 @@ impl Conn {
         Step::Answer(Event::Drain)
     }
 
-    fn end_of_control<'b>(&mut self) -> Step<'b> {
+    fn end_of_control(&mut self) -> Step {
         self.control_ended = true;
         Step::Answer(Event::Read(Chan::Control, &[]))
     }
@@ -331,7 +357,7 @@ impl Conn {
 
     /// The session is over. If there is input that nobody has read, closing the socket would reset
     /// the connection, and take our last words with it (RFC 1122 §4.2.2.13).
-    fn end<'b>(&mut self, buffer: &mut Buffer) -> Step<'b> {
+    fn end(&mut self, buffer: &mut Buffer) -> Step {
         match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
             Ok(1..) => Step::Linger,
             Ok(0) | Err(_) => Step::End,

@@ -1,5 +1,7 @@
 //! What of the rules in CONTRIBUTING.md and the invariants in ARCHITECTURE.md a program can check.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
