@@ -1,3 +1,258 @@
-//! arena.
+//! The harness: runs every architecture on the same work, records it and reports it.
+//!
+//! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
+//! asked for what there is not, and 130 when it was interrupted.
 
-fn main() {}
+mod catalogue;
+mod contestant;
+mod machine;
+mod progress;
+mod record;
+mod report;
+mod run;
+mod sample;
+mod stats;
+mod table;
+mod verify;
+mod workload;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use loadgen::Protocol;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
+use crate::machine::Placement;
+use crate::record::{Header, Writer};
+use crate::run::{Stage, protocol_name};
+use crate::verify::{Request, verify};
+use crate::workload::Workload;
+
+/// What is put behind the server where a workload has a backend.
+const BACKEND: &str = "thread-per-connection";
+/// Every protocol, in the order in which `arena check` tries them.
+const PROTOCOLS: [Protocol; 3] = [Protocol::Http, Protocol::Echo, Protocol::Ftp];
+const INTERRUPTED: u8 = 130;
+
+/// Something was asked for that there is not: one line that says what to do, exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Measures server architectures on the same work and reports what came out.
+#[derive(Parser)]
+#[command(version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    /// The folder of workload files [default: bench/workloads of the repository]
+    #[arg(long, global = true, value_name = "DIR")]
+    workloads: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Names the architectures and the workloads
+    List,
+    /// Measures, records, reports
+    Run(RunOptions),
+    /// Generates results/README.md from the raw records
+    Report {
+        /// Where the recorded runs are [default: results of the repository]
+        #[arg(long, value_name = "DIR")]
+        results: Option<PathBuf>,
+    },
+    /// Starts every architecture with every protocol and makes a real request, without timing
+    Check,
+}
+
+#[derive(Args)]
+struct RunOptions {
+    /// Only this workload (may be repeated) [default: those with quick = true]
+    #[arg(long, value_name = "NAME")]
+    workload: Vec<String>,
+    /// Only this architecture (may be repeated) [default: all]
+    #[arg(long, value_name = "NAME")]
+    architecture: Vec<String>,
+    /// Repetitions of everything instead of what the workloads say
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    blocks: Option<u32>,
+    /// Seconds to measure each cell instead of what the workloads say (1 to 600)
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: Option<u64>,
+    /// The seed of the order of contestants [default: a new one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where to record [default: results of the repository]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let code = command(CommandLine::parse()).unwrap_or_else(|error| {
+        eprintln!("arena: {error:#}");
+        let usage = error.is::<Usage>() || error.is::<workload::Malformed>();
+        if usage { 2 } else { 1 }
+    });
+    ExitCode::from(code)
+}
+
+fn command(line: CommandLine) -> anyhow::Result<u8> {
+    let catalogue = catalogue::discover()?;
+    let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
+    match line.command {
+        Command::List => {
+            list(&catalogue, &workload::load_folder(&folder)?);
+            Ok(0)
+        }
+        Command::Run(options) => measure(&catalogue, &workload::load_folder(&folder)?, options),
+        Command::Report { results } => {
+            let results = results.unwrap_or_else(|| catalogue.root.join("results"));
+            let readme = report::generate(&results)?;
+            println!("{}", readme.display());
+            Ok(0)
+        }
+        Command::Check => check(&catalogue),
+    }
+}
+
+fn list(catalogue: &Catalogue, workloads: &[Workload]) {
+    println!("Architectures:");
+    for one in &catalogue.architectures {
+        println!("  {:24} {}", one.name, one.description);
+    }
+    println!("\nFloors:");
+    for one in &catalogue.floors {
+        println!("  {:24} {}", one.name, one.description);
+    }
+    println!("\nWorkloads (* in the set that runs when nothing is named):");
+    for one in workloads {
+        let mark = if one.quick { '*' } else { ' ' };
+        println!("{mark} {:24} {}", one.name, one.question);
+    }
+}
+
+fn measure(catalogue: &Catalogue, all: &[Workload], options: RunOptions) -> anyhow::Result<u8> {
+    let chosen_by_hand = !options.workload.is_empty()
+        || !options.architecture.is_empty()
+        || options.blocks.is_some()
+        || options.seconds.is_some();
+    let profile = if chosen_by_hand { "selected" } else { "quick" };
+    let mut workloads = pick("workload", all, &options.workload, |one| &one.name)?;
+    if options.workload.is_empty() {
+        workloads.retain(|one| one.quick);
+    }
+    for workload in &mut workloads {
+        workload.blocks = options.blocks.unwrap_or(workload.blocks);
+        let seconds = options.seconds.map(|seconds| seconds * 1000);
+        workload.duration_ms = seconds.unwrap_or(workload.duration_ms);
+    }
+    let all = &catalogue.architectures;
+    let mut contestants = pick("architecture", all, &options.architecture, |one| &one.name)?;
+    if workloads.iter().any(|workload| workload.floor) {
+        contestants.extend(catalogue.floors.clone());
+    }
+    let backend = backend(catalogue, &workloads)?;
+    require_programs(contestants.iter().chain(&backend))?;
+
+    let stop = interrupted_by_signals()?;
+    let started = jiff::Timestamp::now();
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    let header = Header::new(started, profile, seed, contestants, workloads);
+    header.machine.placement.keep_off_the_server()?;
+    let planned = Duration::from_millis(run::planned_ms(&header));
+    eprintln!("{} cells, about {} minutes", header.planned(), progress::minutes(planned));
+
+    let stage = Stage::new(header.machine.placement.clone(), backend)?;
+    let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
+    let mut writer = Writer::create(&results, started, header)?;
+    run::run(&mut writer, &stage, &stop)?;
+    print!("{}", report::for_terminal(writer.run()));
+    report::generate(&results)?;
+    println!("Raw records: {}", writer.folder().display());
+    if stop.load(Ordering::SeqCst) {
+        return Ok(INTERRUPTED);
+    }
+    Ok(u8::from(writer.run().cells.iter().any(|cell| !cell.wrongs().is_empty())))
+}
+
+/// The server behind the servers, if one of the workloads needs it.
+fn backend(catalogue: &Catalogue, workloads: &[Workload]) -> anyhow::Result<Option<Contestant>> {
+    if !workloads.iter().any(|workload| workload.backend) {
+        return Ok(None);
+    }
+    let backend = catalogue.architectures.iter().find(|one| one.name == BACKEND);
+    Ok(Some(backend.with_context(|| format!("there is no {BACKEND} to be the backend"))?.clone()))
+}
+
+/// A flag that Ctrl-C, SIGTERM and a closed terminal set.
+fn interrupted_by_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("watching for signals")?;
+    }
+    Ok(stop)
+}
+
+fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
+    require_programs(&catalogue.architectures)?;
+    let stop = interrupted_by_signals()?;
+    let stage = Stage::new(Placement::unpinned(), None)?;
+    let root = stage.root_with_file("check.bin", CHECK_FILE_BYTES)?;
+    let mut wrong = 0;
+    for contestant in &catalogue.architectures {
+        for protocol in PROTOCOLS {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(INTERRUPTED);
+            }
+            let faults = check_one(&stage, contestant, protocol, &root);
+            let verdict = if faults.is_empty() { "ok".to_owned() } else { faults.join("; ") };
+            println!("{:24} {:6} {verdict}", contestant.name, protocol_name(protocol));
+            wrong += faults.len();
+        }
+    }
+    Ok(u8::from(wrong > 0))
+}
+
+/// The size of the file that `arena check` asks for by FTP.
+const CHECK_FILE_BYTES: u64 = 12_345;
+
+/// Starts, asks and stops one architecture; what it did wrong.
+fn check_one(
+    stage: &Stage,
+    contestant: &Contestant,
+    protocol: Protocol,
+    root: &Path,
+) -> Vec<String> {
+    let (path, expected_bytes) = match protocol {
+        Protocol::Http => ("/plaintext", Some(13)),
+        Protocol::Echo => ("", None),
+        Protocol::Ftp => ("/check.bin", Some(CHECK_FILE_BYTES)),
+    };
+    let mut server = match stage.start(protocol, contestant, root, None, None) {
+        Ok(server) => server,
+        Err(error) => return vec![format!("{error:#}")],
+    };
+    let answer = verify(server.address(), &Request { protocol, path, expected_bytes });
+    let mut faults: Vec<String> =
+        answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
+    match server.death() {
+        Some(death) => faults.push(death),
+        None => faults.extend(server.stop()),
+    }
+    faults
+}

@@ -1,0 +1,176 @@
+//! Contestants: every architecture that cargo's metadata declares, and the floors.
+//!
+//! Nothing lists an architecture by hand: a crate with `[package.metadata.architecture]` is one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use cargo_metadata::MetadataCommand;
+use serde::{Deserialize, Serialize};
+
+use crate::Usage;
+
+/// How a server waits for its connections, which decides what floor it is compared with.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Io {
+    Blocking,
+    Readiness,
+}
+
+/// A server to measure. Where its program lies is a matter of this machine and not recorded.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Contestant {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// Where it stands in a table.
+    pub(crate) order: u32,
+    pub(crate) io: Io,
+    /// A yardstick with a fixed reply, which no answer ranks.
+    pub(crate) floor: bool,
+    /// Whether it takes `--workers`.
+    pub(crate) many_workers: bool,
+    /// Whether it serves more than one connection at a time.
+    pub(crate) concurrent: bool,
+    #[serde(skip)]
+    pub(crate) program: PathBuf,
+    /// Arguments before those that every server gets.
+    #[serde(skip)]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// What the workspace holds, as cargo tells it.
+pub(crate) struct Catalogue {
+    pub(crate) root: PathBuf,
+    /// The architectures in their order.
+    pub(crate) architectures: Vec<Contestant>,
+    /// The floors of the I/O models.
+    pub(crate) floors: Vec<Contestant>,
+}
+
+/// The table of a crate's manifest that makes it an architecture.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Declaration {
+    order: u32,
+    io: Io,
+    workers: Workers,
+    #[serde(default = "yes")]
+    concurrent: bool,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Workers {
+    None,
+    Many,
+}
+
+/// Asks cargo for the workspace of the present folder; the programs lie beside our own.
+pub(crate) fn discover() -> anyhow::Result<Catalogue> {
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()
+        .map_err(|error| {
+            Usage(format!("no cargo workspace here; run inside the repository: {error}"))
+        })?;
+    let own = std::env::current_exe().context("the path of this program")?;
+    let programs = own.parent().context("the folder of this program")?;
+
+    let mut architectures = Vec::new();
+    for package in &metadata.packages {
+        let declared = &package.metadata["architecture"];
+        if declared.is_null() {
+            continue;
+        }
+        let declaration = Declaration::deserialize(declared).map_err(|error| {
+            let manifest = &package.manifest_path;
+            Usage(format!("{manifest}: [package.metadata.architecture]: {error}"))
+        })?;
+        architectures.push(Contestant {
+            name: package.name.to_string(),
+            description: package.description.clone().unwrap_or_default(),
+            order: declaration.order,
+            io: declaration.io,
+            floor: false,
+            many_workers: declaration.workers == Workers::Many,
+            concurrent: declaration.concurrent,
+            program: programs.join(package.name.as_str()),
+            arguments: Vec::new(),
+        });
+    }
+    architectures.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+    let floors =
+        vec![floor(programs, "threads", Io::Blocking), floor(programs, "epoll", Io::Readiness)];
+    Ok(Catalogue { root: metadata.workspace_root.into_std_path_buf(), architectures, floors })
+}
+
+fn floor(programs: &Path, model: &str, io: Io) -> Contestant {
+    Contestant {
+        name: format!("floor-{model}"),
+        description: "A fixed reply, nothing parsed: the yardstick".to_owned(),
+        order: u32::MAX,
+        io,
+        floor: true,
+        many_workers: false,
+        concurrent: true,
+        program: programs.join("floor"),
+        arguments: vec!["--model".to_owned(), model.to_owned()],
+    }
+}
+
+/// Picks what was named, all when nothing was; an unknown name gets the list of those there are.
+pub(crate) fn pick<T: Clone>(
+    what: &str,
+    all: &[T],
+    names: &[String],
+    name_of: impl Fn(&T) -> &str,
+) -> Result<Vec<T>, Usage> {
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
+        let known: Vec<&str> = all.iter().map(&name_of).collect();
+        return Err(Usage(format!(
+            "no {what} is named {unknown}; there are: {}",
+            known.join(", ")
+        )));
+    }
+    let chosen = |one: &&T| names.is_empty() || names.iter().any(|name| name == name_of(one));
+    Ok(all.iter().filter(chosen).cloned().collect())
+}
+
+/// Says what to build when a program is missing.
+pub(crate) fn require_programs<'a>(
+    contestants: impl IntoIterator<Item = &'a Contestant>,
+) -> Result<(), Usage> {
+    let missing = |one: &&Contestant| !one.program.is_file();
+    let missing: Vec<_> = contestants.into_iter().filter(missing).map(|one| &*one.name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Usage(format!("not built: {}; run `make build` first", missing.join(", "))))
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_knows_the_architectures_in_their_order() {
+        let found = discover().unwrap().architectures;
+        assert!(found.len() >= 2);
+        assert!(found.is_sorted_by(|a, b| a.order < b.order), "two have the same order");
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_names_there_are() {
+        let all = ["churn".to_owned(), "plaintext".to_owned()];
+        let error = pick("workload", &all, &["chrun".to_owned()], |name| name).unwrap_err();
+        assert_eq!(error.0, "no workload is named chrun; there are: churn, plaintext");
+        assert_eq!(pick("workload", &all, &[], |name| name).unwrap(), all);
+    }
+}

@@ -1,0 +1,201 @@
+//! The raw records of a run: one folder, `machine.json` and one line of `cells.jsonl` a cell.
+//!
+//! Cells are only ever appended and each is on disk before the next begins, so that a run that
+//! was cut short keeps what it measured.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use loadgen::Outcome;
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::Contestant;
+use crate::machine::Machine;
+use crate::sample::Used;
+use crate::workload::Workload;
+
+/// The format of the two files; a reader refuses any other.
+const FORMAT: u32 = 1;
+
+const HEADER_FILE: &str = "machine.json";
+const CELLS_FILE: &str = "cells.jsonl";
+
+/// What a run set out to do and where: `machine.json`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Header {
+    pub(crate) format: u32,
+    /// Start, in UTC.
+    pub(crate) started: String,
+    /// `quick` for the default set, `selected` for one that was chosen by hand.
+    pub(crate) profile: String,
+    pub(crate) seed: u64,
+    pub(crate) machine: Machine,
+    pub(crate) contestants: Vec<Contestant>,
+    pub(crate) workloads: Vec<Workload>,
+}
+
+/// One contestant under one workload in one block.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Cell {
+    pub(crate) workload: String,
+    pub(crate) contestant: String,
+    pub(crate) block: u32,
+    /// Its place in the block's order.
+    pub(crate) position: u32,
+    /// Why there is nothing measured.
+    #[serde(default)]
+    pub(crate) failure: Option<String>,
+    /// What it did wrong beside that, such as processes left behind.
+    #[serde(default)]
+    pub(crate) faults: Vec<String>,
+    #[serde(default)]
+    pub(crate) outcome: Option<Outcome>,
+    #[serde(default)]
+    pub(crate) used: Option<Used>,
+}
+
+/// A run as its folder tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// The folder's name.
+    pub(crate) name: String,
+    pub(crate) header: Header,
+    pub(crate) cells: Vec<Cell>,
+}
+
+/// A folder that takes a run's records as they come.
+pub(crate) struct Writer {
+    folder: PathBuf,
+    cells: File,
+    run: Run,
+}
+
+impl Header {
+    pub(crate) fn new(
+        started: jiff::Timestamp,
+        profile: &str,
+        seed: u64,
+        contestants: Vec<Contestant>,
+        workloads: Vec<Workload>,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            profile: profile.to_owned(),
+            seed,
+            machine: Machine::describe(),
+            contestants,
+            workloads,
+        }
+    }
+
+    /// Those that a workload is run against: all architectures, and the floors where it says so.
+    pub(crate) fn contestants_of<'a>(
+        &'a self,
+        workload: &'a Workload,
+    ) -> impl Iterator<Item = &'a Contestant> {
+        self.contestants.iter().filter(|contestant| workload.floor || !contestant.floor)
+    }
+
+    /// How many cells the run has when it is whole.
+    pub(crate) fn planned(&self) -> usize {
+        let cells = |workload| self.contestants_of(workload).count() * workload.blocks as usize;
+        self.workloads.iter().map(cells).sum()
+    }
+}
+
+impl Cell {
+    /// What the contestant did wrong, each in words: what the exit code is to tell.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        let outcome = self.outcome.iter();
+        let errors = outcome.filter_map(|outcome| {
+            let first = outcome.first_error.as_deref().unwrap_or("not told");
+            let count = outcome.errors.values().sum::<u64>();
+            (count > 0).then(|| format!("{count} requests failed, the first: {first}"))
+        });
+        self.failure.iter().chain(&self.faults).cloned().chain(errors).collect()
+    }
+}
+
+impl Run {
+    /// Reads a recorded run. A last line that was cut short is the mark of an interruption.
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let named = |file: &str| folder.join(file).display().to_string();
+        let text =
+            fs::read_to_string(folder.join(HEADER_FILE)).with_context(|| named(HEADER_FILE))?;
+        let value: serde_json::Value =
+            serde_json::from_str(&text).with_context(|| named(HEADER_FILE))?;
+        let format = value["format"].as_u64().unwrap_or(0);
+        ensure!(
+            format == u64::from(FORMAT),
+            "{}: its format is {format}, this program reads {FORMAT}",
+            named(HEADER_FILE)
+        );
+        let header = serde_json::from_value(value).with_context(|| named(HEADER_FILE))?;
+        let text = fs::read_to_string(folder.join(CELLS_FILE)).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let cells = whole
+            .lines()
+            .enumerate()
+            .map(|(index, line)| {
+                serde_json::from_str(line)
+                    .with_context(|| format!("{}:{}", named(CELLS_FILE), index + 1))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, header, cells })
+    }
+
+    pub(crate) fn whole(&self) -> bool {
+        self.cells.len() == self.header.planned()
+    }
+}
+
+/// Every recorded run below `results`, oldest first: the names begin with the time.
+pub(crate) fn read_all(results: &Path) -> anyhow::Result<Vec<Run>> {
+    let mut folders: Vec<PathBuf> = match fs::read_dir(results) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| results.display().to_string()),
+    };
+    folders.retain(|folder| folder.join(HEADER_FILE).is_file());
+    folders.sort();
+    folders.iter().map(|folder| Run::read(folder)).collect()
+}
+
+impl Writer {
+    /// Makes `<results>/<UTC timestamp>-<profile>` with its header.
+    pub(crate) fn create(
+        results: &Path,
+        started: jiff::Timestamp,
+        header: Header,
+    ) -> anyhow::Result<Self> {
+        let name = format!("{}-{}", started.strftime("%Y%m%dT%H%M%SZ"), header.profile);
+        let folder = results.join(&name);
+        fs::create_dir_all(results).with_context(|| results.display().to_string())?;
+        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        let text = serde_json::to_string_pretty(&header)? + "\n";
+        fs::write(folder.join(HEADER_FILE), text)?;
+        let cells = OpenOptions::new().append(true).create(true).open(folder.join(CELLS_FILE))?;
+        Ok(Self { folder, cells, run: Run { name, header, cells: Vec::new() } })
+    }
+
+    pub(crate) fn append(&mut self, cell: Cell) -> anyhow::Result<()> {
+        let line = serde_json::to_string(&cell)? + "\n";
+        self.cells.write_all(line.as_bytes()).context("writing a cell")?;
+        self.cells.sync_data().context("writing a cell")?;
+        self.run.cells.push(cell);
+        Ok(())
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What was recorded so far.
+    pub(crate) fn run(&self) -> &Run {
+        &self.run
+    }
+}

@@ -1,0 +1,177 @@
+//! Snapshots of the report of a small made-up run.
+
+use loadgen::{Outcome, Protocol, Summary};
+
+use super::*;
+use crate::catalogue::{Contestant, Io};
+use crate::machine::{Machine, Placement};
+use crate::record::{Cell, Header};
+use crate::sample::Footprint;
+
+fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
+    Contestant {
+        name: name.to_owned(),
+        description: String::new(),
+        order,
+        io,
+        floor,
+        many_workers: false,
+        concurrent: true,
+        program: PathBuf::new(),
+        arguments: Vec::new(),
+    }
+}
+
+fn workload(name: &str) -> Workload {
+    Workload {
+        name: name.to_owned(),
+        title: "Dispatch".to_owned(),
+        question: "What does it cost?".to_owned(),
+        expectation: "Little.".to_owned(),
+        protocol: Protocol::Http,
+        path: "/plaintext".to_owned(),
+        connections: 64,
+        pipeline: 1,
+        requests_per_connection: None,
+        payload_bytes: 0,
+        idle_connections: 0,
+        expected_bytes: None,
+        warm_up_ms: 100,
+        duration_ms: 1000,
+        blocks: 5,
+        workers: Some(64),
+        floor: true,
+        file_bytes: None,
+        backend: false,
+        quick: true,
+    }
+}
+
+/// A cell in which a request costs `cpu_us` and there are `rate` of them.
+fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
+    let summary =
+        Summary { count: rate as u64, p50: 1e6 / rate, p99: 3e6 / rate, ..Summary::default() };
+    let loaded = Footprint {
+        pss_bytes: 3 << 20,
+        private_bytes: 2 << 20,
+        processes: 1,
+        threads: 65,
+        descriptors: 70,
+    };
+    Cell {
+        workload: workload.to_owned(),
+        contestant: contestant.to_owned(),
+        block,
+        position: 1,
+        failure: None,
+        faults: Vec::new(),
+        outcome: Some(Outcome {
+            requests: rate as u64,
+            elapsed_s: 1.0,
+            rate_per_s: rate,
+            connections_offered: 64,
+            connections_served: 64,
+            service_us: summary,
+            client_busy: 0.5,
+            ..Outcome::default()
+        }),
+        used: Some(Used {
+            cpu_window_s: 1.0,
+            cpu_s: cpu_us * rate / 1e6,
+            switches_window_s: 1.0,
+            switches_voluntary: rate as u64,
+            switches_complete: true,
+            loaded,
+            ..Used::default()
+        }),
+    }
+}
+
+fn run() -> Run {
+    let mut cells = Vec::new();
+    for block in 1..=5 {
+        let noise = f64::from(block) / 10.0;
+        cells.push(cell("plaintext", "floor-threads", block, 8.0 + noise, 90_000.0));
+        cells.push(cell("plaintext", "threads", block, 9.0 + noise, 80_000.0));
+        cells.push(cell("plaintext", "pool", block, 9.5 - noise, 81_000.0 - 1000.0 * noise));
+        let mut serial = cell("plaintext", "serial", block, 7.0, 70_000.0);
+        serial.outcome.as_mut().unwrap().connections_served = 1;
+        cells.push(serial);
+        let mut broken = cell("plaintext", "broken", block, 7.0, 70_000.0);
+        (broken.outcome, broken.used) = (None, None);
+        broken.failure = Some("never became ready".to_owned());
+        cells.push(broken);
+    }
+    for block in 1..=2 {
+        let mut bound = cell("herd", "threads", block, 9.0, 80_000.0);
+        bound.outcome.as_mut().unwrap().client_busy = 0.97;
+        bound.outcome.as_mut().unwrap().idle_held = 1000;
+        cells.push(bound);
+        let mut starved = cell("herd", "pool", block, 9.0, 80_000.0);
+        let outcome = starved.outcome.as_mut().unwrap();
+        (outcome.requests, outcome.rate_per_s, outcome.connections_served) = (0, 0.0, 0);
+        outcome.idle_held = 1000;
+        cells.push(starved);
+        let mut wrong = cell("herd", "serial", block, 9.0, 80_000.0);
+        let errors = &mut wrong.outcome.as_mut().unwrap().errors;
+        errors.insert("timed out".to_owned(), 3);
+        wrong.faults.push("left 2 processes behind: killed".to_owned());
+        cells.push(wrong);
+    }
+    let herd = Workload { idle_connections: 1000, floor: false, blocks: 2, ..workload("herd") };
+    let contestants = vec![
+        contestant("serial", 1, Io::Blocking, false),
+        contestant("threads", 2, Io::Blocking, false),
+        contestant("pool", 3, Io::Blocking, false),
+        contestant("broken", 4, Io::Readiness, false),
+        contestant("floor-threads", u32::MAX, Io::Blocking, true),
+    ];
+    let machine = Machine {
+        cpu: "A processor".to_owned(),
+        cores: 2,
+        memory_mib: 1024,
+        kernel: "6.1".to_owned(),
+        rustc: "rustc 1.95.0".to_owned(),
+        commit: "0123456789ab".to_owned(),
+        backlog_limit: "4096".to_owned(),
+        placement: Placement { server: Some(0), client: Some(1), siblings: false },
+    };
+    let header = Header {
+        format: 1,
+        started: "2026-01-02T03:04:05Z".to_owned(),
+        profile: "quick".to_owned(),
+        seed: 7,
+        machine,
+        contestants,
+        workloads: vec![workload("plaintext"), herd],
+    };
+    Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
+}
+
+#[test]
+fn the_report_says_what_the_records_say() {
+    insta::assert_snapshot!(readme_of(&[run()]));
+}
+
+#[test]
+fn the_terminal_has_the_same_rows() {
+    let (run, text) = (run(), for_terminal(&run()));
+    for workload in &run.header.workloads {
+        for value in table(&run, workload).rows.iter().flatten() {
+            assert!(text.contains(value.as_str()), "{value}");
+        }
+    }
+}
+
+#[test]
+fn a_run_cut_short_does_not_replace_a_whole_one() {
+    let mut whole = run();
+    whole.header.workloads.clear();
+    whole.cells.clear();
+    let mut short = run();
+    short.name = "20260102T040000Z-quick".to_owned();
+    let newest = newest_by_profile(vec![whole.clone(), short.clone()]);
+    assert_eq!(newest.iter().map(|run| &run.name).collect::<Vec<_>>(), [&whole.name]);
+    let only = newest_by_profile(vec![short.clone()]);
+    assert_eq!(only[0].name, short.name);
+}

@@ -1,0 +1,107 @@
+//! Whole runs of contestants that are shell scripts.
+
+use super::*;
+use crate::catalogue::Io;
+use crate::record::Run;
+use crate::verify::tests::parrot;
+
+const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
+
+fn contestant(name: &str, script: &str) -> Contestant {
+    Contestant {
+        name: name.to_owned(),
+        description: String::new(),
+        order: 1,
+        io: Io::Blocking,
+        floor: false,
+        many_workers: false,
+        concurrent: true,
+        program: PathBuf::from("/bin/sh"),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+    }
+}
+
+/// One request a connection, for a tenth of a second.
+fn workload() -> Workload {
+    let text = "title = 'T'\nquestion = 'Q'\nexpectation = 'E'\nprotocol = 'http'\n\
+                path = '/plaintext'\nconnections = 1\nrequests_per_connection = 1\n\
+                warm_up_ms = 0\nduration_ms = 500\nblocks = 1\n";
+    crate::workload::parse(Path::new("sample.toml"), text).unwrap()
+}
+
+fn header(contestants: Vec<Contestant>, blocks: u32) -> Header {
+    let workloads = vec![Workload { blocks, ..workload() }];
+    Header::new(jiff::Timestamp::UNIX_EPOCH, "selected", 7, contestants, workloads)
+}
+
+fn stage() -> Stage {
+    let mut stage = Stage::new(Placement::unpinned(), None).unwrap();
+    stage.ready_deadline = Duration::from_millis(300);
+    stage.stop_deadline = Duration::from_millis(300);
+    stage
+}
+
+#[test]
+fn each_block_has_every_contestant_once_in_an_order_of_the_seed() {
+    let contestants: Vec<_> = ["a", "b", "c", "d"].map(|name| contestant(name, "")).into();
+    let header = header(contestants, 6);
+    let slots = schedule(&header);
+    assert_eq!(slots.len(), header.planned());
+    for block in 1..=6 {
+        let mut in_block: Vec<_> =
+            slots.iter().filter(|s| s.block == block).map(|s| s.contestant).collect();
+        in_block.sort_unstable();
+        assert_eq!(in_block, [0, 1, 2, 3]);
+    }
+    assert_eq!(slots, schedule(&header));
+    assert_ne!(slots, schedule(&Header { seed: 8, ..header }));
+}
+
+#[test]
+fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
+    let good = format!("trap 'exit 0' TERM; echo listening on {}; sleep 9 & wait", parrot(REPLY));
+    let dies =
+        format!("echo listening on {}; sleep 0.1; echo out of luck >&2; exit 4", parrot(REPLY));
+    let wrong = format!("echo listening on {}; exec sleep 9", parrot("HTTP/1.1 404 No\r\n\r\n"));
+    let contestants = vec![
+        contestant("absent", "exit 3"),
+        contestant("dying", &dies),
+        contestant("good", &good),
+        contestant("silent", "exec sleep 9"),
+        contestant("wrong", &wrong),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let header = header(contestants, 1);
+    let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
+    run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
+
+    let mut cells = Run::read(writer.folder()).unwrap().cells;
+    assert!(cells == writer.run().cells, "the records are not what was measured");
+    cells.sort_by(|a, b| a.contestant.cmp(&b.contestant));
+    let failures: Vec<_> =
+        cells.iter().map(|cell| cell.failure.as_deref().unwrap_or("none")).collect();
+    assert_eq!(
+        failures,
+        [
+            "ended before it was ready: exit status: 3",
+            "died: exit status: 4; its last words: out of luck",
+            "none",
+            "never became ready",
+            "it answers wrongly: GET /plaintext was answered by \"HTTP/1.1 404 No\"",
+        ]
+    );
+    assert!(cells[2].outcome.as_ref().unwrap().requests > 0);
+    // The sleep that it waited for is an orphan now.
+    assert_eq!(cells[2].faults, ["left 1 processes behind: killed"]);
+}
+
+#[test]
+fn a_run_that_is_stopped_records_no_half_cell() {
+    let good = format!("echo listening on {}; exec sleep 9", parrot(REPLY));
+    let folder = tempfile::tempdir().unwrap();
+    let header = header(vec![contestant("good", &good)], 3);
+    let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
+    run(&mut writer, &stage(), &AtomicBool::new(true)).unwrap();
+    assert!(Run::read(writer.folder()).unwrap().cells.is_empty());
+    assert!(!writer.run().whole());
+}

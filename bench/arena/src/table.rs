@@ -1,0 +1,375 @@
+//! From cells to rows: which numbers count, and what is printed where they do not.
+//!
+//! The terminal and the report print these same rows.
+
+use loadgen::Outcome;
+
+use crate::catalogue::Contestant;
+use crate::record::{Cell, Run};
+use crate::sample::{Footprint, Used};
+use crate::stats::{Blocks, Spread, compare, spread};
+use crate::workload::Workload;
+
+/// A client this busy may be what was measured.
+pub(crate) const CLIENT_BUSY_LIMIT: f64 = 0.8;
+/// What stands where there is nothing to print.
+const NOTHING: &str = "–";
+
+/// Whether a cell's numbers may be printed.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Verdict {
+    Valid,
+    /// CPU per request counts, throughput and latency do not.
+    ClientBound,
+    /// No request was answered: only what the server held counts.
+    Starved,
+    Errors,
+    Failed,
+}
+
+/// A workload's rows, ready to be printed.
+pub(crate) struct Table {
+    pub(crate) columns: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
+    /// What the numbers do not say, a sentence each.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// A contestant's cells under one workload.
+pub(crate) struct Line<'a> {
+    pub(crate) contestant: &'a Contestant,
+    cells: Vec<&'a Cell>,
+}
+
+/// The lines of a workload in the order of a table, without those that were not run.
+pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
+    let of = |contestant: &'a Contestant| {
+        let is_of =
+            |cell: &&Cell| cell.workload == workload.name && cell.contestant == contestant.name;
+        Line { contestant, cells: run.cells.iter().filter(is_of).collect() }
+    };
+    let all = run.header.contestants_of(workload).map(of);
+    all.filter(|line| !line.cells.is_empty()).collect()
+}
+
+/// The table of one workload.
+pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
+    let lines = lines(run, workload);
+    let columns = columns(workload);
+    let rows = lines
+        .iter()
+        .map(|line| {
+            let floor = lines
+                .iter()
+                .find(|other| other.contestant.floor && other.contestant.io == line.contestant.io);
+            columns.iter().map(|(_, cell)| cell(line, workload, floor)).collect()
+        })
+        .collect();
+    let mut remarks: Vec<String> = lines.iter().flat_map(|line| line.remarks(workload)).collect();
+    remarks.extend(not_told_apart(&lines));
+    Table { columns: columns.into_iter().map(|(name, _)| name).collect(), rows, remarks }
+}
+
+type Column = (&'static str, fn(&Line<'_>, &Workload, Option<&Line<'_>>) -> String);
+
+/// The columns that a workload has, in order.
+fn columns(workload: &Workload) -> Vec<Column> {
+    let mut columns: Vec<Column> = vec![
+        ("architecture", |line, _, _| line.contestant.name.clone()),
+        ("CPU µs/request", |line, _, _| line.cpu_text()),
+    ];
+    if workload.floor {
+        columns.push(("× floor", |line, _, floor| {
+            let floor = floor.filter(|floor| floor.contestant.name != line.contestant.name);
+            let ratio = floor.and_then(|floor| compare(&line.cpu_us(), &floor.cpu_us()));
+            ratio.map_or(NOTHING.to_owned(), |comparison| number(comparison.ratio))
+        }));
+    }
+    columns.push(("requests/s", |line, _, _| match line.worst() {
+        Verdict::ClientBound => "CLIENT-BOUND".to_owned(),
+        _ => middle(line.rate_per_s()),
+    }));
+    if workload.file_bytes.is_some() {
+        columns.push(("MiB/s", |line, _, _| middle(line.mib_per_s())));
+    }
+    columns.push(("p50 µs", |line, _, _| middle(line.latency(|one| one.service_us.p50))));
+    columns.push(("p99 µs", |line, _, _| middle(line.latency(|one| one.service_us.p99))));
+    columns.push(("served", |line, _, _| line.served_text()));
+    columns.push(("switches/request", |line, _, _| line.switches_text()));
+    columns.push(("PSS MiB", |line, _, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
+    if workload.idle_connections > 0 {
+        columns.push(("KiB/connection", |line, workload, _| {
+            middle(line.kib_per_connection(workload))
+        }));
+    }
+    columns.push(("threads", |line, _, _| count(line.footprint(|one| one.threads as f64))));
+    columns.push(("processes", |line, _, _| count(line.footprint(|one| one.processes as f64))));
+    columns
+}
+
+/// The verdict on one cell.
+pub(crate) fn verdict(cell: &Cell) -> Verdict {
+    let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
+        return Verdict::Failed;
+    };
+    if !outcome.errors.is_empty() {
+        Verdict::Errors
+    } else if outcome.requests == 0 {
+        Verdict::Starved
+    } else if outcome.client_busy > CLIENT_BUSY_LIMIT {
+        Verdict::ClientBound
+    } else {
+        Verdict::Valid
+    }
+}
+
+impl Line<'_> {
+    /// CPU of the server's tree for each request, by block. Both are rates over their own window,
+    /// as the clocks cannot be read in the very instant in which the measuring begins.
+    pub(crate) fn cpu_us(&self) -> Blocks {
+        self.blocks(Verdict::ClientBound, |outcome, used| {
+            per_request(used.cpu_s * 1e6, used.cpu_window_s, outcome)
+        })
+    }
+
+    /// Requests a second by block; none where the client was what was measured.
+    pub(crate) fn rate_per_s(&self) -> Blocks {
+        if self.worst() == Verdict::ClientBound {
+            return Blocks::new();
+        }
+        self.blocks(Verdict::Valid, |outcome, _| Some(outcome.rate_per_s))
+    }
+
+    /// Whether every connection was served, in every block that counts.
+    pub(crate) fn served_all(&self) -> bool {
+        let served = |cell: &&Cell| {
+            let outcome = cell.outcome.as_ref();
+            outcome.is_some_and(|one| one.connections_served >= one.connections_offered)
+        };
+        self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved).all(served)
+    }
+
+    /// The worst verdict among the cells that count; of none, the worst there is.
+    pub(crate) fn worst(&self) -> Verdict {
+        let verdicts = self.cells.iter().map(|cell| verdict(cell));
+        let counting = verdicts.clone().filter(|verdict| *verdict <= Verdict::ClientBound).max();
+        counting.or(verdicts.max()).unwrap_or(Verdict::Failed)
+    }
+
+    fn mib_per_s(&self) -> Blocks {
+        if self.worst() == Verdict::ClientBound {
+            return Blocks::new();
+        }
+        self.blocks(Verdict::Valid, |outcome, _| {
+            Some(mib(outcome.bytes_received) / outcome.elapsed_s).filter(|rate| rate.is_finite())
+        })
+    }
+
+    fn latency(&self, of: fn(&Outcome) -> f64) -> Blocks {
+        if self.worst() == Verdict::ClientBound {
+            return Blocks::new();
+        }
+        self.blocks(Verdict::Valid, |outcome, _| Some(of(outcome)))
+    }
+
+    fn footprint(&self, of: fn(&Footprint) -> f64) -> Blocks {
+        self.blocks(Verdict::Starved, |_, used| Some(of(&used.loaded)))
+    }
+
+    fn kib_per_connection(&self, workload: &Workload) -> Blocks {
+        self.blocks(Verdict::Starved, |outcome, used| {
+            let grown = used.loaded.pss_bytes as f64 - used.at_rest.pss_bytes as f64;
+            let connections = workload.connections + outcome.idle_held;
+            Some(grown.max(0.0) / 1024.0 / connections as f64)
+        })
+    }
+
+    /// A value of each cell that is no worse than `limit`.
+    fn blocks(&self, limit: Verdict, of: impl Fn(&Outcome, &Used) -> Option<f64>) -> Blocks {
+        let value = |cell: &&Cell| {
+            let good = verdict(cell) <= limit;
+            let value = of(cell.outcome.as_ref()?, cell.used.as_ref()?).filter(|_| good)?;
+            Some((cell.block, value))
+        };
+        self.cells.iter().filter_map(value).collect()
+    }
+
+    fn cpu_text(&self) -> String {
+        let spread = spread(self.cpu_us().into_iter().map(|(_, value)| value));
+        match spread {
+            Some(Spread { median, low, high }) => {
+                format!("{} ({}–{})", number(median), number(low), number(high))
+            }
+            None => self.worst().code().to_owned(),
+        }
+    }
+
+    fn switches_text(&self) -> String {
+        let values = self.blocks(Verdict::ClientBound, |outcome, used| {
+            let switches = used.switches_voluntary + used.switches_involuntary;
+            per_request(switches as f64, used.switches_window_s, outcome)
+        });
+        let complete = |cell: &&Cell| cell.used.as_ref().is_none_or(|used| used.switches_complete);
+        let mark = if self.cells.iter().all(complete) { "" } else { "≥ " };
+        match spread(values.into_iter().map(|(_, value)| value)) {
+            Some(spread) => format!("{mark}{}", number(spread.median)),
+            None => NOTHING.to_owned(),
+        }
+    }
+
+    /// Of the block in which the fewest connections were served.
+    fn served_text(&self) -> String {
+        let outcomes = self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved);
+        let worst = outcomes
+            .filter_map(|cell| cell.outcome.as_ref())
+            .map(|outcome| (outcome.connections_served, outcome.connections_offered))
+            .min();
+        worst.map_or(NOTHING.to_owned(), |(served, offered)| format!("{served}/{offered}"))
+    }
+
+    /// What went wrong, the same words once with the blocks they are of.
+    fn remarks(&self, workload: &Workload) -> Vec<String> {
+        let mut found: Vec<(String, Vec<String>)> = Vec::new();
+        for cell in &self.cells {
+            for words in words(cell, workload) {
+                let block = cell.block.to_string();
+                match found.iter_mut().find(|(known, _)| *known == words) {
+                    Some((_, blocks)) => blocks.push(block),
+                    None => found.push((words, vec![block])),
+                }
+            }
+        }
+        let name = &self.contestant.name;
+        let all = self.cells.len();
+        let sentence = |(words, blocks): (String, Vec<String>)| match blocks.len() {
+            here if here == all => format!("{name}: {words}."),
+            1 => format!("{name}, block {}: {words}.", blocks[0]),
+            _ => format!("{name}, blocks {}: {words}.", blocks.join(", ")),
+        };
+        found.into_iter().map(sentence).collect()
+    }
+}
+
+/// What one cell says in words.
+fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
+    let mut words = Vec::new();
+    let verdict = verdict(cell);
+    if let Some(failure) = &cell.failure {
+        words.push(format!("{} ({failure})", verdict.code()));
+    }
+    if let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) {
+        if verdict == Verdict::Errors {
+            let kinds: Vec<_> = outcome.errors.keys().map(String::as_str).collect();
+            words.push(format!("{} ({})", verdict.code(), kinds.join(", ")));
+        }
+        if verdict == Verdict::Starved {
+            words.push(format!("{} (no request was answered)", verdict.code()));
+        }
+        if outcome.idle_held < workload.idle_connections {
+            words.push("it dropped idle connections".to_owned());
+        }
+    }
+    let overflowed = |used: &Used| used.listen_overflows + used.listen_drops > 0;
+    if cell.used.as_ref().is_some_and(overflowed) {
+        words.push("the kernel dropped connections as its listen queue was full".to_owned());
+    }
+    words.extend(cell.faults.iter().cloned());
+    words
+}
+
+/// The pairs of architectures whose CPU per request is the same for all that can be said.
+fn not_told_apart(lines: &[Line<'_>]) -> Option<String> {
+    let ranked: Vec<(&str, Blocks)> = lines
+        .iter()
+        .filter(|line| !line.contestant.floor)
+        .map(|line| (line.contestant.name.as_str(), line.cpu_us()))
+        .filter(|(_, blocks)| !blocks.is_empty())
+        .collect();
+    let mut pairs = Vec::new();
+    for (index, (name, blocks)) in ranked.iter().enumerate() {
+        for (other, others) in &ranked[index + 1..] {
+            if compare(blocks, others).is_none_or(|comparison| !comparison.told_apart) {
+                pairs.push(format!("{name} and {other}"));
+            }
+        }
+    }
+    let all = ranked.len() * ranked.len().saturating_sub(1) / 2;
+    match (ranked.len(), pairs.len()) {
+        (0 | 1, _) => None,
+        (_, 0) => Some("By CPU per request all are told apart.".to_owned()),
+        (_, some) if some == all && all > 1 => {
+            Some("By CPU per request none are told apart.".to_owned())
+        }
+        _ => Some(format!("By CPU per request not told apart: {}.", pairs.join("; "))),
+    }
+}
+
+impl Verdict {
+    /// What is printed instead of a number.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::ClientBound => "CLIENT-BOUND",
+            Self::Starved => "STARVED",
+            Self::Errors => "ERRORS",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+fn per_request(amount: f64, window_s: f64, outcome: &Outcome) -> Option<f64> {
+    let value = amount / window_s / outcome.rate_per_s;
+    value.is_finite().then_some(value)
+}
+
+fn middle(blocks: Blocks) -> String {
+    let spread = spread(blocks.into_iter().map(|(_, value)| value));
+    spread.map_or(NOTHING.to_owned(), |spread| number(spread.median))
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
+
+/// Three significant digits, or all digits of a large number in groups.
+pub(crate) fn number(value: f64) -> String {
+    let decimals = match value {
+        small if small < 9.995 => 2,
+        middling if middling < 99.95 => 1,
+        _ => 0,
+    };
+    let digits = format!("{value:.decimals$}");
+    if value < 999.5 {
+        return digits;
+    }
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(ascii).collect();
+    groups.join(",")
+}
+
+/// The median of what is counted in whole ones.
+fn count(blocks: Blocks) -> String {
+    let spread = spread(blocks.into_iter().map(|(_, value)| value));
+    spread.map_or(NOTHING.to_owned(), |spread| spread.median.round().to_string())
+}
+
+fn ascii(digits: &[u8]) -> &str {
+    str::from_utf8(digits).expect("digits are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_three_digits_or_groups() {
+        let check = |value, expected| assert_eq!(number(value), expected);
+        check(0.0, "0.00");
+        check(64.0, "64.0");
+        check(0.123_4, "0.12");
+        check(9.876, "9.88");
+        check(12.34, "12.3");
+        check(123.4, "123");
+        check(1234.5, "1,234");
+        check(1_234_567.0, "1,234,567");
+    }
+}

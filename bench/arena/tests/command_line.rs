@@ -1,0 +1,38 @@
+//! What a user who asks for the wrong thing is told: one line, exit code 2.
+
+use std::fs;
+use std::process::Command;
+
+fn check(arguments: &[&str], expected: &str) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_arena")).args(arguments).output().expect("arena runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn an_unknown_workload_gets_the_names_there_are() {
+    check(&["run", "--workload", "plantext"], "no workload is named plantext; there are: ");
+}
+
+#[test]
+fn an_unknown_architecture_gets_the_names_there_are() {
+    check(&["run", "--architecture", "apache"], "no architecture is named apache; there are: ");
+}
+
+#[test]
+fn a_malformed_workload_file_is_told_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("odd.toml"), "title = \"T\"\nconections = 3\n").unwrap();
+    let path = folder.path().display().to_string();
+    check(&["run", "--workloads", &path], "odd.toml:2: conections: unknown field `conections`");
+}
+
+#[test]
+fn results_without_a_run_are_told_how_to_get_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    check(&["report", "--results", &path], "make one with `arena run`");
+}
