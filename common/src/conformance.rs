@@ -276,6 +276,7 @@ impl<'a> Stage<'a> {
         match *action {
             Action::Read(Chan::Control) => {
                 assert!(self.drain != Drain::Gone, "it reads on after Drain");
+                assert!(!self.outcome.closed, "it reads on after its last words");
                 assert!(!self.is_connected(), "it goes on and leaves a data connection open");
                 let piece = self.control.next().map_or(&[][..], Vec::as_slice);
                 self.told_end |= piece.is_empty();

@@ -6,7 +6,7 @@
 //! bounded.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ pub struct Conn {
     drained: bool,
     /// Control input has come to its end.
     control_ended: bool,
-    /// Bytes discarded since the session's end, while the peer is still sending.
+    /// Bytes discarded since the session's last words, while the peer is still sending.
     lingering: Option<usize>,
 }
 
@@ -75,10 +75,13 @@ struct Clock {
 }
 
 /// What is known after an action has been tried.
-enum Step<'b> {
-    Answer(Event<'b>),
+enum Step {
+    Answer(Event<'static>),
+    /// The buffer has been filled from there; empty at the end of the stream.
+    Input(Chan),
     NotReady,
     Job(Job),
+    Linger,
     End,
 }
 
@@ -179,60 +182,92 @@ impl Conn {
     }
 
     fn take_turn(&mut self, buffer: &mut Buffer) -> Wait {
-        if let Some(discarded) = self.lingering {
-            return self.linger(discarded, buffer);
+        if self.lingering.is_some() && !self.linger(buffer) {
+            return Wait::Ready;
         }
         let mut moved = 0;
         for _ in 0..TURN_ACTIONS {
-            match self.step(buffer) {
+            let step = match self.step(buffer) {
+                Step::Answer(Event::Received(0)) => self.end_of_upload(buffer),
+                step => step,
+            };
+            match step {
                 Step::Answer(event) => {
-                    moved += match &event {
-                        Event::Wrote(count) | Event::Received(count) => *count,
-                        Event::Read(_, input) => input.len(),
-                        _ => 0,
-                    };
-                    self.session.handle(event);
-                    if moved >= TURN_BYTES {
-                        return Wait::Turn;
+                    if let Event::Wrote(count) | Event::Received(count) = event {
+                        moved += count;
                     }
+                    self.session.handle(event);
+                }
+                Step::Input(chan) => {
+                    moved += buffer.input().len();
+                    self.session.handle(Event::Read(chan, buffer.input()));
                 }
                 Step::NotReady => {
                     self.deadline.start(self.session.deadline());
                     return Wait::Ready;
                 }
                 Step::Job(job) => return Wait::Job(job),
-                Step::End => return self.end(buffer),
+                Step::Linger => {
+                    if !self.start_lingering(buffer) {
+                        return Wait::Ready;
+                    }
+                }
+                Step::End => return Wait::End,
+            }
+            if moved >= TURN_BYTES {
+                break;
             }
         }
         Wait::Turn
     }
 
     /// Tries what the session waits for, once.
-    fn step<'b>(&mut self, buffer: &'b mut Buffer) -> Step<'b> {
-        if self.sockets.control_readable
-            && !self.control_ended
-            && self.session.accepts_control()
-            && concerns_data(&self.session.poll())
-        {
-            match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
-                Ok(1..) => return Step::Answer(Event::Read(Chan::Control, buffer.input())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) | Err(_) => return self.end_of_control(),
+    fn step(&mut self, buffer: &mut Buffer) -> Step {
+        if self.sockets.control_readable && !self.control_ended && self.session.accepts_control() {
+            // A job is handed over once, so that what is asked here is answered here.
+            let beside = match self.session.poll() {
+                Action::Run(job) => return Step::Job(job),
+                action => concerns_data(&action),
+            };
+            if beside && let Some(step) = self.read_beside(buffer) {
+                return step;
             }
         }
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
-            Action::End => Step::End,
             Action::Read(Chan::Control) => self.read_request(buffer),
+            Action::End if self.control_ended => Step::End,
+            Action::End => self.end(buffer),
+            Action::Close(Chan::Control) if self.control_ended => Step::Answer(Event::Closed),
+            Action::Close(Chan::Control) => Step::Linger,
             action => match self.sockets.attempt(&action, buffer) {
                 Attempt::Event(event) => Step::Answer(event),
+                Attempt::Input(chan) => Step::Input(chan),
                 Attempt::NotReady => Step::NotReady,
             },
         }
     }
 
+    /// Takes control input while something on `Data` is pending, if there is some.
+    fn read_beside(&mut self, buffer: &mut Buffer) -> Option<Step> {
+        match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
+            Ok(1..) => Some(Step::Input(Chan::Control)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Ok(0) | Err(_) => Some(self.end_of_control()),
+        }
+    }
+
+    /// A client that is killed closes both its connections. The end of the control connection is
+    /// told first, so that half an upload is not mistaken for a whole one; the data connection's
+    /// will be found again.
+    fn end_of_upload(&mut self, buffer: &mut Buffer) -> Step {
+        let beside = !self.control_ended && self.session.accepts_control();
+        let step = if beside { self.read_beside(buffer) } else { None };
+        step.unwrap_or(Step::Answer(Event::Received(0)))
+    }
+
     /// Waits for a request: the one wait that a leaving server ends.
-    fn read_request<'b>(&mut self, buffer: &'b mut Buffer) -> Step<'b> {
+    fn read_request(&mut self, buffer: &mut Buffer) -> Step {
         if self.control_ended {
             return self.end_of_control();
         }
@@ -249,7 +284,7 @@ impl Conn {
         let result = self.sockets.read_control(0, buffer);
         self.live.busy();
         match result {
-            Ok(1..) => Step::Answer(Event::Read(Chan::Control, buffer.input())),
+            Ok(1..) => Step::Input(Chan::Control),
             Ok(0) if is_draining() => self.drain(),
             Ok(0) => self.end_of_control(),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -261,13 +296,13 @@ impl Conn {
     }
 
     /// Leaves the control socket to the reactor, and to a signal, whichever comes first.
-    fn go_idle<'b>(&mut self) -> Step<'b> {
+    fn go_idle(&mut self) -> Step {
         self.live.idle();
         if is_draining() { self.drain() } else { Step::NotReady }
     }
 
     /// A session that goes on reading after it was told to leave has come to the end of its input.
-    fn drain<'b>(&mut self) -> Step<'b> {
+    fn drain(&mut self) -> Step {
         self.live.busy();
         if self.drained {
             return self.end_of_control();
@@ -276,7 +311,7 @@ impl Conn {
         Step::Answer(Event::Drain)
     }
 
-    fn end_of_control<'b>(&mut self) -> Step<'b> {
+    fn end_of_control(&mut self) -> Step {
         self.control_ended = true;
         Step::Answer(Event::Read(Chan::Control, &[]))
     }
@@ -320,31 +355,38 @@ impl Conn {
         }
     }
 
-    /// The session is over. What the peer has still sent is read, for a while: closing a socket
-    /// that has unread input resets the connection, and our last words with it (RFC 1122
-    /// §4.2.2.13).
-    fn end(&mut self, buffer: &mut Buffer) -> Wait {
-        let unread = self.sockets.read_control(libc::MSG_DONTWAIT, buffer);
-        if self.control_ended || !matches!(unread, Ok(1..)) {
-            return Wait::End;
+    /// The session is over. If there is input that nobody has read, closing the socket would reset
+    /// the connection, and take our last words with it (RFC 1122 §4.2.2.13).
+    fn end(&mut self, buffer: &mut Buffer) -> Step {
+        match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
+            Ok(1..) => Step::Linger,
+            Ok(0) | Err(_) => Step::End,
         }
-        let _ = self.sockets.control().shutdown(std::net::Shutdown::Write);
-        self.deadline.end = Instant::now() + LINGER;
-        self.linger(0, buffer)
     }
 
-    fn linger(&mut self, mut discarded: usize, buffer: &mut Buffer) -> Wait {
+    fn start_lingering(&mut self, buffer: &mut Buffer) -> bool {
+        let _ = self.sockets.control().shutdown(Shutdown::Write);
+        self.lingering = Some(0);
+        self.deadline = Clock { phase: None, end: Instant::now() + LINGER };
+        self.linger(buffer)
+    }
+
+    /// Discards what the peer is still sending; true when that has come to an end.
+    fn linger(&mut self, buffer: &mut Buffer) -> bool {
+        let mut discarded = self.lingering.unwrap_or(LINGER_BYTES);
         while discarded < LINGER_BYTES {
             match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
                 Ok(count @ 1..) => discarded += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.lingering = Some(discarded);
-                    return Wait::Ready;
+                    return false;
                 }
                 Ok(0) | Err(_) => break,
             }
         }
-        Wait::End
+        self.lingering = None;
+        self.control_ended = true;
+        true
     }
 }
 

@@ -150,16 +150,18 @@ pub(crate) fn become_child() -> io::Result<()> {
     Ok(())
 }
 
-/// Remembers a child for the signal handler. One that was forked as the signal came gets it now.
+/// The signals to leave. Whoever forks holds them back meanwhile, so that each child gets one, and
+/// only one: as a member of the table, or by inheriting that the server is leaving.
+pub(crate) fn signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT])
+}
+
+/// Remembers a child for the signal handler.
 pub(crate) fn add_child(pid: i32) {
     let slots = CHILDREN.get().expect("install_for_children comes before the first fork");
     let start = pid as usize % CHILDREN_MAX;
     let free = |slot: &&AtomicI32| slot.compare_exchange(0, pid, SeqCst, SeqCst).is_ok();
     slots[start..].iter().chain(&slots[..start]).find(free).expect("children have a limit");
-    if is_draining() {
-        // SAFETY: kill has no memory to get wrong.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
-    }
 }
 
 /// Forgets a child before it is reaped, since its number may belong to somebody else afterwards.

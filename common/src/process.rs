@@ -53,18 +53,27 @@ impl<T> Children<T> {
             return Err(io::Error::other("too many child processes"));
         }
         let parent = getpid();
+        let signals = drain::signals();
+        signals.thread_block()?;
         // SAFETY: this process has a single thread, so that the child finds no lock held by one it
         // does not have.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => {
-                self.kept.insert(child, ours(theirs));
+        match unsafe { fork() } {
+            Ok(ForkResult::Parent { child }) => {
                 drain::add_child(child.as_raw());
+                signals.thread_unblock()?;
+                self.kept.insert(child, ours(theirs));
                 Ok(())
             }
-            ForkResult::Child => {
+            Err(error) => {
+                signals.thread_unblock()?;
+                Err(error.into())
+            }
+            Ok(ForkResult::Child) => {
                 let result = catch_unwind(AssertUnwindSafe(|| {
                     live_with(parent);
-                    work(theirs);
+                    if signals.thread_unblock().is_ok() {
+                        work(theirs);
+                    }
                 }));
                 // SAFETY: _exit does not return. It leaves out what the parent has registered for
                 // its own end.

@@ -233,12 +233,14 @@ fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
-/// Accepted sockets inherit `TCP_NODELAY` and the timeouts, which saves system calls for each of
+/// Accepted sockets inherit the options and the timeouts, which saves system calls for each of
 /// them. (The timeout also makes a blocking `accept` return now and then, which it may.)
 fn listen(options: &Options, idle_timeout: Duration) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(options.listen), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    // FTP's ABOR comes as urgent data (RFC 959 §4.1.3), which is to be read in its place.
+    socket.set_out_of_band_inline(true)?;
     socket.set_read_timeout(Some(idle_timeout))?;
     socket.set_write_timeout(Some(idle_timeout))?;
     socket.bind(&options.listen.into())?;

@@ -99,9 +99,10 @@ pub enum Action<'a> {
     /// both are of one family and neither or both are loopback. Replaces whatever `Data` was.
     /// Answered by [`Event::Opened`].
     Connect(SocketAddr),
-    /// Close a connection in an orderly way: what was written still arrives. `Close(Data)` closes
-    /// its port too; a channel that is not open is closed already. Answered by
-    /// [`Event::Closed`].
+    /// Close a connection. `Close(Data)` closes its port too; a channel that is not open is closed
+    /// already. `Close(Control)` is for a session whose last words shall arrive although its client
+    /// may still be sending: the executor ends our side, and discards for a bounded time what comes
+    /// (RFC 9112 §9.6); only [`Action::End`] may follow. Answered by [`Event::Closed`].
     Close(Chan),
     /// Do something that blocks or burns CPU; the architecture decides where. Answered by
     /// [`Event::Ran`].

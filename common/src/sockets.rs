@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
@@ -61,9 +61,11 @@ impl Buffer {
 }
 
 /// What came of trying an action.
-pub(crate) enum Attempt<'b> {
+pub(crate) enum Attempt {
     /// It has turned out so.
-    Event(Event<'b>),
+    Event(Event<'static>),
+    /// The buffer has been filled from there; empty at the end of the stream.
+    Input(Chan),
     /// It cannot be done before a socket is ready.
     NotReady,
 }
@@ -135,17 +137,12 @@ impl Sockets {
 
     /// Tries an action on a socket once. `Run` and `End` are not for sockets, and a read of the
     /// control connection is [`read_control`](Self::read_control).
-    pub(crate) fn attempt<'b>(
-        &mut self,
-        action: &Action<'_>,
-        buffer: &'b mut Buffer,
-    ) -> Attempt<'b> {
-        let event = match *action {
-            Action::Read(chan) => match self.stream(chan).and_then(|stream| buffer.fill(stream, 0))
-            {
-                Ok(_) => Ok(Event::Read(chan, buffer.input())),
-                Err(error) => Err(error),
-            },
+    pub(crate) fn attempt(&mut self, action: &Action<'_>, buffer: &mut Buffer) -> Attempt {
+        let result = match *action {
+            Action::Read(chan) => {
+                let filled = self.stream(chan).and_then(|stream| buffer.fill(stream, 0));
+                filled.map(|_| Attempt::Input(chan))
+            }
             Action::Write(chan, bytes) => self.stream(chan).and_then(|stream| send(stream, bytes)),
             Action::SendFile { to, file, offset, length } => {
                 self.stream(to).and_then(|stream| send_file(stream, file, offset, length))
@@ -156,14 +153,15 @@ impl Sockets {
             Action::Listen => self.listen(),
             Action::Accept => self.accept(),
             Action::Connect(address) => self.connect(address),
-            Action::Close(chan) => self.close(chan),
-            Action::Run(_) | Action::End => unreachable!("jobs and the end are not for sockets"),
+            Action::Close(Chan::Data) => self.close(),
+            Action::Close(Chan::Control) | Action::Run(_) | Action::End => {
+                unreachable!("these are for the executor itself")
+            }
         };
-        match event {
-            Ok(event) => Attempt::Event(event),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::NotReady,
-            Err(error) => Attempt::Event(Event::Failed(error)),
-        }
+        result.unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Attempt::NotReady,
+            _ => Attempt::Event(Event::Failed(error)),
+        })
     }
 
     /// Reads from the control connection, waiting only if `flags` and the socket say so.
@@ -190,7 +188,7 @@ impl Sockets {
         }
     }
 
-    fn listen(&mut self) -> io::Result<Event<'static>> {
+    fn listen(&mut self) -> io::Result<Attempt> {
         self.close_data();
         let mut address = self.control.local_addr()?;
         address.set_port(0);
@@ -205,10 +203,10 @@ impl Sockets {
         let address = port.local_addr()?;
         self.port = Some(port);
         self.new_port = true;
-        Ok(Event::Listening(address))
+        Ok(Attempt::Event(Event::Listening(address)))
     }
 
-    fn accept(&mut self) -> io::Result<Event<'static>> {
+    fn accept(&mut self) -> io::Result<Attempt> {
         self.data = None;
         let Some(port) = &self.port else {
             return Err(io::ErrorKind::NotConnected.into());
@@ -219,7 +217,7 @@ impl Sockets {
                     stream.set_nonblocking(true)?;
                     self.data = Some(stream);
                     self.new_data = true;
-                    return Ok(Event::Opened(peer));
+                    return Ok(Attempt::Event(Event::Opened(peer)));
                 }
                 Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(error),
@@ -227,7 +225,7 @@ impl Sockets {
         }
     }
 
-    fn connect(&mut self, address: SocketAddr) -> io::Result<Event<'static>> {
+    fn connect(&mut self, address: SocketAddr) -> io::Result<Attempt> {
         if !self.connecting {
             self.close_data();
             let domain = Domain::for_address(address);
@@ -256,7 +254,7 @@ impl Sockets {
         match data.peer_addr() {
             Ok(peer) => {
                 self.connecting = false;
-                Ok(Event::Opened(peer))
+                Ok(Attempt::Event(Event::Opened(peer)))
             }
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                 Err(io::ErrorKind::WouldBlock.into())
@@ -267,18 +265,10 @@ impl Sockets {
 
     /// A reset that has already arrived is told: bytes that were sent are then not where they
     /// belong.
-    fn close(&mut self, chan: Chan) -> io::Result<Event<'static>> {
-        match chan {
-            Chan::Control => self.control.shutdown(Shutdown::Both)?,
-            Chan::Data => {
-                let error = self.data.as_ref().map_or(Ok(None), TcpStream::take_error);
-                self.close_data();
-                if let Some(error) = error? {
-                    return Err(error);
-                }
-            }
-        }
-        Ok(Event::Closed)
+    fn close(&mut self) -> io::Result<Attempt> {
+        let error = self.data.as_ref().map_or(Ok(None), TcpStream::take_error);
+        self.close_data();
+        error?.map_or(Ok(Attempt::Event(Event::Closed)), Err)
     }
 
     fn close_data(&mut self) {
@@ -297,23 +287,18 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(libc::EPROTO | libc::EHOSTUNREACH | libc::ENETDOWN))
 }
 
-fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Event<'static>> {
+fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Attempt> {
     uninterrupted(|| SockRef::from(&stream).send_with_flags(bytes, libc::MSG_NOSIGNAL))
-        .map(Event::Wrote)
+        .map(|sent| Attempt::Event(Event::Wrote(sent)))
 }
 
-fn send_file(
-    stream: BorrowedFd<'_>,
-    file: &File,
-    offset: u64,
-    length: u64,
-) -> io::Result<Event<'static>> {
+fn send_file(stream: BorrowedFd<'_>, file: &File, offset: u64, length: u64) -> io::Result<Attempt> {
     let mut offset = offset as libc::off64_t;
     let count = length.min(SENDFILE_BYTES) as usize;
     uninterrupted(|| {
         nix::sys::sendfile::sendfile64(stream, file, Some(&mut offset), count).map_err(Errno::into)
     })
-    .map(Event::Wrote)
+    .map(|sent| Attempt::Event(Event::Wrote(sent)))
 }
 
 /// Files are always ready: a write to the disk blocks whoever does it, also a reactor. That is a
@@ -323,10 +308,10 @@ fn receive_file(
     file: &File,
     offset: u64,
     buffer: &mut Buffer,
-) -> io::Result<Event<'static>> {
+) -> io::Result<Attempt> {
     let received = buffer.fill(stream, 0)?;
     file.write_all_at(buffer.input(), offset)?;
-    Ok(Event::Received(received))
+    Ok(Attempt::Event(Event::Received(received)))
 }
 
 fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {

@@ -89,7 +89,7 @@ impl Reactor {
         let chan = if token.0.is_multiple_of(2) { Chan::Control } else { Chan::Data };
         // A connection may have ended in this very turn, with an event still to come.
         if let Some(conn) = self.connections.get_mut(token.0 / 2) {
-            conn.ready(chan, event.is_read_closed());
+            conn.ready(chan, event.is_read_closed() || event.is_priority());
             self.advance(token.0 / 2);
         }
     }
@@ -128,7 +128,7 @@ impl Reactor {
     }
 
     fn register(&self, descriptor: i32, token: Token) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         self.poll.registry().register(&mut SourceFd(&descriptor), token, interest)
     }
 }

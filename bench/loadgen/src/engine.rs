@@ -1,9 +1,9 @@
 //! One thread of the generator: an edge-triggered loop over its connections.
 //!
 //! ```text
-//!  wait for events ─► read once ─► session takes it ─► record replies ─► next requests ─► write once
-//!        ▲                                                                                    │
-//!        └──────────── reopen what failed, after a pause · give up what is overdue ◄──────────┘
+//! wait for events ─► read once ─► session takes it ─► record replies ─► next requests, write once
+//!       ▲                                                                              │
+//!       └────────── reopen what failed, after a pause · give up what is overdue ◄──────┘
 //! ```
 //!
 //! Invariants: a turn is bounded, so that phases and deadlines are seen whatever the server sends;

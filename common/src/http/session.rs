@@ -16,7 +16,6 @@
 
 use std::fs::File;
 use std::io;
-use std::time::Duration;
 
 use super::backend::Call;
 use super::request::{self, Method, Parsed, Request};
@@ -30,10 +29,6 @@ const OUTPUT_BYTES: usize = 32 * 1024;
 
 /// The largest buffer that an idle connection keeps, in bytes.
 const KEPT_BYTES: usize = 4096;
-
-/// How long, and for how many bytes, a client is listened to that has been told to go away.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u32 = 1024 * 1024;
 
 /// A whole number of [`PATTERN`]s, so that any stretch of the body is a slice of it.
 static BLOCK: [u8; 64 * 1024] = {
@@ -99,8 +94,6 @@ enum Ending {
     /// So too, and there may be input that nobody has read, or more to come: closing at once would
     /// reset the connection and could take the reply with it (RFC 9112 §9.6).
     Orderly,
-    /// Only the client's side is still open: so many more bytes are read and thrown away.
-    Lingering(u32),
     /// It is over.
     Now,
 }
@@ -371,15 +364,6 @@ impl Session {
         }
     }
 
-    fn linger(&mut self, count: usize) {
-        self.ending = match self.ending {
-            Ending::Lingering(rest) if rest as usize > count => {
-                Ending::Lingering(rest - count as u32)
-            }
-            _ => Ending::Now,
-        };
-    }
-
     /// Nothing was asked that is not answered.
     fn is_idle(&self) -> bool {
         self.tail.is_empty() && self.discard == 0 && matches!(self.doing, Doing::Parse)
@@ -432,7 +416,7 @@ impl crate::session::Session for Session {
         }
         match &mut self.doing {
             Doing::Parse => match self.ending {
-                Ending::No | Ending::Lingering(_) => Action::Read(Chan::Control),
+                Ending::No => Action::Read(Chan::Control),
                 Ending::Orderly => Action::Close(Chan::Control),
                 Ending::AfterReply | Ending::Now => Action::End,
             },
@@ -481,25 +465,13 @@ impl crate::session::Session for Session {
                     self.ending = Ending::AfterReply;
                 }
             }
-            (Some(Doing::Parse), Event::Closed) if self.ending == Ending::Orderly => {
-                self.next_phase();
-                self.ending = Ending::Lingering(LINGER_BYTES);
-            }
-            (Some(Doing::Parse), Event::Read(_, input)) if !input.is_empty() => {
-                self.linger(input.len());
-            }
-            // The end of the stream, a failed or overlong write, a file that has shrunk, or Drain
-            // while lingering.
+            // The end of the stream, an orderly close, a failed or overlong write, or a file that
+            // has shrunk.
             _ => self.ending = Ending::Now,
         }
     }
 
     fn deadline(&self) -> Deadline {
-        let idle = self.settings.idle_timeout;
-        let limit = match self.ending {
-            Ending::Lingering(_) => LINGER.min(idle),
-            _ => idle,
-        };
-        Deadline { phase: self.phase, limit }
+        Deadline { phase: self.phase, limit: self.settings.idle_timeout }
     }
 }

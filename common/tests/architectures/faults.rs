@@ -20,13 +20,13 @@ fn reset(stream: &TcpStream) {
 
 /// After the peers are gone the server is as it was before them.
 fn leaks_nothing(server: &mut Server, abuse: impl Fn(&Server)) {
-    let serves = |server: &Server| drop(Dialogue::login(server));
-    serves(server);
+    let visit = |server: &Server| drop(Dialogue::login(server));
+    visit(server);
     let before = eventually("the first client is gone", || settled(server));
     for _ in 0..3 {
         abuse(server);
     }
-    serves(server);
+    visit(server);
     eventually(&format!("{} is as before: {before:?}", server.architecture.name), || {
         (server.footprint() == before).then_some(())
     });

@@ -1,6 +1,8 @@
 //! The functional suite, run over sockets against every architecture that cargo knows: whatever one
 //! of them cannot do fails here, under its name.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod clients;
 mod command_line;
 mod faults;

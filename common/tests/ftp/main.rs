@@ -1,0 +1,8 @@
+//! The FTP session in a world without sockets.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod commands;
+mod contract;
+mod transfers;
+mod world;
