@@ -32,7 +32,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// What a connection waits for before it can go on.
 #[derive(Debug)]
 pub enum Wait {
-    /// For one of its sockets to be ready, or for [`Conn::deadline`].
+    /// For one of its sockets to be ready, or until [`Conn::is_late`].
     Ready,
     /// For this work, wherever it is done; then [`Conn::finish`].
     Job(Job),
@@ -67,11 +67,12 @@ enum Mode {
     Readiness,
 }
 
-/// When the present phase ends.
+/// When the present phase ends. A blocking read that is the first of its phase leaves the clock
+/// unread: the kernel counts for it, and most phases have no second.
 #[derive(Debug)]
 struct Clock {
     phase: Option<u32>,
-    end: Instant,
+    end: Option<Instant>,
 }
 
 /// What is known after an action has been tried.
@@ -100,7 +101,7 @@ impl Conn {
             sockets: Sockets::new(control),
             permit,
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
-            deadline: Clock { phase: None, end: Instant::now() },
+            deadline: Clock { phase: None, end: None },
             drained: false,
             control_ended: false,
             lingering: None,
@@ -150,9 +151,9 @@ impl Conn {
         }
     }
 
-    /// When the present wait is over; then [`time_out`](Self::time_out).
-    pub fn deadline(&self) -> Instant {
-        self.deadline.end
+    /// Whether the present wait has lasted too long; then [`time_out`](Self::time_out).
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.deadline.end.is_some_and(|end| end <= now)
     }
 
     /// The deadline has passed. To be followed by [`advance`](Self::advance).
@@ -291,7 +292,7 @@ impl Conn {
                 Step::Answer(Event::Failed(error))
             }
             Err(_) if self.mode == Mode::Readiness => self.go_idle(),
-            Err(_) => Step::NotReady,
+            Err(_) => Step::Answer(Event::TimedOut),
         }
     }
 
@@ -320,9 +321,7 @@ impl Conn {
     /// only where the time differs from the last: in the midst of a request that arrives in
     /// pieces.
     fn limit_blocking(&mut self) {
-        let deadline = self.session.deadline();
-        let remaining =
-            if self.deadline.start(deadline) { deadline.limit } else { self.deadline.remaining() };
+        let remaining = self.deadline.remaining_unread(self.session.deadline());
         let timeout = remaining.max(Duration::from_millis(1));
         if self.mode != (Mode::Blocking { timeout }) {
             // A socket that is already dead says so when it is read.
@@ -332,8 +331,7 @@ impl Conn {
     }
 
     /// On a blocking architecture: waits for what was not ready, and for control input beside a
-    /// transfer, until the deadline. A read of the control socket has already waited for so
-    /// long.
+    /// transfer, until the deadline.
     fn wait(&mut self) {
         let remaining = self.deadline.remaining();
         let beside = !self.control_ended && self.session.accepts_control();
@@ -367,7 +365,7 @@ impl Conn {
     fn start_lingering(&mut self, buffer: &mut Buffer) -> bool {
         let _ = self.sockets.control().shutdown(Shutdown::Write);
         self.lingering = Some(0);
-        self.deadline = Clock { phase: None, end: Instant::now() + LINGER };
+        self.deadline = Clock { phase: None, end: Some(Instant::now() + LINGER) };
         self.linger(buffer)
     }
 
@@ -391,18 +389,27 @@ impl Conn {
 }
 
 impl Clock {
-    /// Starts anew if the phase is a new one, which it says.
-    fn start(&mut self, deadline: Deadline) -> bool {
+    /// The phase has begun, or goes on.
+    fn start(&mut self, deadline: Deadline) -> Instant {
+        if self.phase != Some(deadline.phase) {
+            self.phase = Some(deadline.phase);
+            self.end = None;
+        }
+        *self.end.get_or_insert_with(|| Instant::now() + deadline.limit)
+    }
+
+    /// What is left of the phase, without looking at the clock if it has just begun.
+    fn remaining_unread(&mut self, deadline: Deadline) -> Duration {
         if self.phase == Some(deadline.phase) {
-            return false;
+            return self.start(deadline).saturating_duration_since(Instant::now());
         }
         self.phase = Some(deadline.phase);
-        self.end = Instant::now() + deadline.limit;
-        true
+        self.end = None;
+        deadline.limit
     }
 
     fn remaining(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
+        self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
     }
 }
 

@@ -119,7 +119,7 @@ impl Reactor {
     }
 
     fn sweep(&mut self, now: Instant) {
-        let late = |(key, conn): (usize, &Conn)| (conn.deadline() <= now).then_some(key);
+        let late = |(key, conn): (usize, &Conn)| conn.is_late(now).then_some(key);
         let late: Vec<usize> = self.connections.iter().filter_map(late).collect();
         for key in late {
             self.connections[key].time_out();

@@ -14,8 +14,12 @@ use crate::Usage;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Io {
-    Blocking,
-    Readiness,
+    /// Blocking calls, in threads of one process or in one thread alone.
+    Threads,
+    /// Blocking calls, in processes, between which a switch costs more than between threads.
+    Processes,
+    /// One poll for all.
+    Epoll,
 }
 
 /// A server to measure. Where its program lies is a matter of this machine and not recorded.
@@ -102,8 +106,8 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
         });
     }
     architectures.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
-    let floors =
-        vec![floor(programs, "threads", Io::Blocking), floor(programs, "epoll", Io::Readiness)];
+    let models = [("threads", Io::Threads), ("processes", Io::Processes), ("epoll", Io::Epoll)];
+    let floors = models.map(|(model, io)| floor(programs, model, io)).to_vec();
     Ok(Catalogue { root: metadata.workspace_root.into_std_path_buf(), architectures, floors })
 }
 

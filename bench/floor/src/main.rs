@@ -5,6 +5,7 @@
 //! in one piece and await its reply: not for pipelining, and not for large echoes.
 
 mod epoll;
+mod processes;
 mod threads;
 
 use std::io::{Write, stdout};
@@ -49,6 +50,8 @@ struct Arguments {
 enum Model {
     /// A blocking thread for each connection.
     Threads,
+    /// A blocking process for each connection.
+    Processes,
     /// One thread, edge-triggered epoll.
     Epoll,
 }
@@ -95,6 +98,7 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     stdout.flush()?;
     match arguments.model {
         Model::Threads => threads::serve(&listener, arguments.reply),
+        Model::Processes => processes::serve(&listener, arguments.reply)?,
         Model::Epoll => epoll::serve(listener, arguments.reply)?,
     }
     Ok(())

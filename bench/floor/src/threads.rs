@@ -25,7 +25,7 @@ pub(crate) fn serve(listener: &TcpListener, reply: Reply) {
     }
 }
 
-fn converse(mut stream: TcpStream, reply: Reply) {
+pub(crate) fn converse(mut stream: TcpStream, reply: Reply) {
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         if stream.write_all(reply.to(&buffer[..count])).is_err() {

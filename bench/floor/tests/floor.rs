@@ -38,7 +38,9 @@ impl Floor {
 
 #[test]
 fn every_model_replies_on_many_connections_and_ends_at_a_signal() {
-    for (model, signal) in [("threads", Signal::SIGTERM), ("epoll", Signal::SIGINT)] {
+    for (model, signal) in
+        [("threads", Signal::SIGTERM), ("processes", Signal::SIGTERM), ("epoll", Signal::SIGINT)]
+    {
         let floor = Floor::start(model, "http");
         let connect = |_| TcpStream::connect(&floor.address).unwrap();
         let streams: Vec<_> = (0..20).map(connect).collect();
@@ -56,7 +58,7 @@ fn every_model_replies_on_many_connections_and_ends_at_a_signal() {
 
 #[test]
 fn every_model_echoes_and_outlives_clients_that_leave() {
-    for model in ["threads", "epoll"] {
+    for model in ["threads", "processes", "epoll"] {
         let floor = Floor::start(model, "echo");
         for _ in 0..10 {
             let mut stream = TcpStream::connect(&floor.address).unwrap();

@@ -120,11 +120,11 @@ fn run() -> Run {
     }
     let herd = Workload { idle_connections: 1000, floor: false, blocks: 2, ..workload("herd") };
     let contestants = vec![
-        contestant("serial", 1, Io::Blocking, false),
-        contestant("threads", 2, Io::Blocking, false),
-        contestant("pool", 3, Io::Blocking, false),
-        contestant("broken", 4, Io::Readiness, false),
-        contestant("floor-threads", u32::MAX, Io::Blocking, true),
+        contestant("serial", 1, Io::Threads, false),
+        contestant("threads", 2, Io::Threads, false),
+        contestant("pool", 3, Io::Threads, false),
+        contestant("broken", 4, Io::Epoll, false),
+        contestant("floor-threads", u32::MAX, Io::Threads, true),
     ];
     let machine = Machine {
         cpu: "A processor".to_owned(),

@@ -12,7 +12,7 @@ fn contestant(name: &str, script: &str) -> Contestant {
         name: name.to_owned(),
         description: String::new(),
         order: 1,
-        io: Io::Blocking,
+        io: Io::Threads,
         floor: false,
         many_workers: false,
         concurrent: true,
