@@ -37,6 +37,8 @@ static SLOTS_USED: AtomicUsize = AtomicUsize::new(0);
 /// How many connections there are.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static CHILDREN: OnceLock<Box<[AtomicI32]>> = OnceLock::new();
+/// The children in the table are siblings.
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// On a cache line of its own, since it changes with every request: cores must not share it.
 #[repr(align(64))]
@@ -141,9 +143,7 @@ pub(crate) fn install_for_children() -> io::Result<()> {
 /// In a child, whose siblings are not its children: the signal reaches it through its parent, so
 /// that the SIGINT of a terminal, which goes to both, does not count twice.
 pub(crate) fn become_child() -> io::Result<()> {
-    for child in occupied() {
-        child.store(0, SeqCst);
-    }
+    IS_CHILD.store(true, SeqCst);
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: nothing is run on an ignored signal.
     unsafe { sigaction(Signal::SIGINT, &ignore) }?;
@@ -173,7 +173,8 @@ pub(crate) fn remove_child(pid: i32) {
 }
 
 fn occupied() -> impl Iterator<Item = &'static AtomicI32> {
-    CHILDREN.get().into_iter().flatten().filter(|slot| slot.load(SeqCst) > 0)
+    let slots = if IS_CHILD.load(SeqCst) { None } else { CHILDREN.get() };
+    slots.into_iter().flatten().filter(|slot| slot.load(SeqCst) > 0)
 }
 
 fn handle(signal: Signal, handler: extern "C" fn(i32), flags: SaFlags) -> io::Result<()> {

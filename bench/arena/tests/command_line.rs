@@ -36,3 +36,19 @@ fn results_without_a_run_are_told_how_to_get_one() {
     let path = folder.path().display().to_string();
     check(&["report", "--results", &path], "make one with `arena run`");
 }
+
+/// No number in the committed report was typed by hand.
+#[test]
+fn the_committed_report_is_what_its_records_say_byte_for_byte() {
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../results");
+    let folder = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp").arg("-r").arg(committed).arg(folder.path()).status().unwrap();
+    assert!(copied.success());
+    let results = folder.path().join("results");
+    let before = fs::read_to_string(results.join("README.md")).unwrap();
+    fs::remove_file(results.join("README.md")).unwrap();
+    let mut report = Command::new(env!("CARGO_BIN_EXE_arena"));
+    let status = report.arg("report").arg("--results").arg(&results).status().unwrap();
+    assert!(status.success());
+    assert!(fs::read_to_string(results.join("README.md")).unwrap() == before);
+}
