@@ -207,7 +207,11 @@ impl Conn {
                     self.deadline.start(self.session.deadline());
                     return Wait::Ready;
                 }
-                Step::Job(job) => return Wait::Job(job),
+                Step::Job(job) => {
+                    // Nobody is late while it is us whom the client waits for.
+                    self.deadline = Clock { phase: None, end: None };
+                    return Wait::Job(job);
+                }
                 Step::Linger => {
                     if !self.start_lingering(buffer) {
                         return Wait::Ready;
@@ -219,6 +223,8 @@ impl Conn {
                 break;
             }
         }
+        // Whoever has had a turn is not late with what it waited for before that.
+        self.deadline.start(self.session.deadline());
         Wait::Turn
     }
 

@@ -37,8 +37,8 @@ static SLOTS_USED: AtomicUsize = AtomicUsize::new(0);
 /// How many connections there are.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static CHILDREN: OnceLock<Box<[AtomicI32]>> = OnceLock::new();
-/// The children in the table are siblings.
-static IS_CHILD: AtomicBool = AtomicBool::new(false);
+/// In a child: its parent, whose children the table has. 0 in a process that is no child.
+static PARENT: AtomicI32 = AtomicI32::new(0);
 
 /// On a cache line of its own, since it changes with every request: cores must not share it.
 #[repr(align(64))]
@@ -69,7 +69,7 @@ impl Live {
     /// From now on a signal ends the reading side of this connection. Whoever calls this must look
     /// at [`is_draining`] afterwards: a signal that came before has not.
     pub(crate) fn idle(&self) {
-        self.slot().store(IDLE, SeqCst);
+        self.change(BUSY, IDLE);
     }
 
     /// From now on a signal leaves this connection alone.
@@ -142,8 +142,8 @@ pub(crate) fn install_for_children() -> io::Result<()> {
 
 /// In a child, whose siblings are not its children: the signal reaches it through its parent, so
 /// that the SIGINT of a terminal, which goes to both, does not count twice.
-pub(crate) fn become_child() -> io::Result<()> {
-    IS_CHILD.store(true, SeqCst);
+pub(crate) fn become_child(parent: i32) -> io::Result<()> {
+    PARENT.store(parent, SeqCst);
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: nothing is run on an ignored signal.
     unsafe { sigaction(Signal::SIGINT, &ignore) }?;
@@ -165,15 +165,17 @@ pub(crate) fn add_child(pid: i32) {
 }
 
 /// Forgets a child before it is reaped, since its number may belong to somebody else afterwards.
+/// Whom this process has inherited, from what was there before `exec` or as process 1, is not in
+/// the table.
 pub(crate) fn remove_child(pid: i32) {
     let slots = CHILDREN.get().expect("install_for_children comes before the first fork");
     let start = pid as usize % CHILDREN_MAX;
     let found = |slot: &&AtomicI32| slot.compare_exchange(pid, 0, SeqCst, SeqCst).is_ok();
-    slots[start..].iter().chain(&slots[..start]).find(found).expect("a child is in the table");
+    let _ = slots[start..].iter().chain(&slots[..start]).find(found);
 }
 
 fn occupied() -> impl Iterator<Item = &'static AtomicI32> {
-    let slots = if IS_CHILD.load(SeqCst) { None } else { CHILDREN.get() };
+    let slots = if PARENT.load(SeqCst) == 0 { CHILDREN.get() } else { None };
     slots.into_iter().flatten().filter(|slot| slot.load(SeqCst) > 0)
 }
 
@@ -184,9 +186,22 @@ fn handle(signal: Signal, handler: extern "C" fn(i32), flags: SaFlags) -> io::Re
     Ok(())
 }
 
+/// Whether this is a child whose parent is there. Such a child may get the signal more than once,
+/// from its parent and from whoever signals the whole group, so that only the parent's death counts
+/// as the second; and the listening socket, which it shares with the parent, is not its to shut.
+fn has_parent() -> bool {
+    let parent = PARENT.load(SeqCst);
+    // SAFETY: getppid is async-signal-safe and cannot fail.
+    parent != 0 && unsafe { libc::getppid() } == parent
+}
+
 extern "C" fn on_leave(_signal: i32) {
     let errno = Errno::last_raw();
+    let has_parent = has_parent();
     if DRAINING.swap(true, SeqCst) && LISTENER.load(SeqCst) == -1 {
+        if has_parent {
+            return;
+        }
         // SAFETY: _exit is async-signal-safe and does not return.
         unsafe { libc::_exit(1) };
     }
@@ -194,7 +209,9 @@ extern "C" fn on_leave(_signal: i32) {
     // SAFETY: shutdown and alarm are async-signal-safe. The listener is open for as long as the
     // process lives.
     unsafe {
-        libc::shutdown(listener, libc::SHUT_RDWR);
+        if !has_parent {
+            libc::shutdown(listener, libc::SHUT_RDWR);
+        }
         libc::alarm(GRACE_S.load(SeqCst).max(1));
     }
     if let Some(slots) = SLOTS.get() {

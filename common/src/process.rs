@@ -108,26 +108,32 @@ impl<T> Children<T> {
     /// longer a child's.
     fn reap_next(&mut self, flags: WaitPidFlag) -> Option<T> {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | flags;
-        let pid = match waitid(Id::All, look) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
-            Ok(status) => status.pid()?,
-            Err(error) => {
-                tracing::error!(%error, "cannot wait for children");
-                self.kept.clear();
-                return None;
+        loop {
+            let pid = match waitid(Id::All, look) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
+                Ok(status) => status.pid()?,
+                Err(error) => {
+                    tracing::error!(%error, "cannot wait for children");
+                    self.kept.clear();
+                    return None;
+                }
+            };
+            drain::remove_child(pid.as_raw());
+            if let Ok(WaitStatus::Signaled(_, signal, _)) = waitpid(pid, None) {
+                tracing::warn!(%pid, %signal, "a child was killed");
             }
-        };
-        drain::remove_child(pid.as_raw());
-        if let Ok(WaitStatus::Signaled(_, signal, _)) = waitpid(pid, None) {
-            tracing::warn!(%pid, %signal, "a child was killed");
+            // A child that was never ours to keep (inherited by exec, or adopted) is only reaped.
+            if let Some(kept) = self.kept.remove(&pid) {
+                return Some(kept);
+            }
         }
-        self.kept.remove(&pid)
     }
 }
 
 /// In the child: leaves when its parent does, however that ends.
 fn live_with(parent: Pid) {
-    let armed = drain::become_child().and_then(|()| Ok(set_pdeathsig(Signal::SIGTERM)?));
+    let armed =
+        drain::become_child(parent.as_raw()).and_then(|()| Ok(set_pdeathsig(Signal::SIGTERM)?));
     if armed.is_err() || getppid() != parent {
         // SAFETY: as in `fork`.
         unsafe { libc::_exit(1) }

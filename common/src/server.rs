@@ -29,8 +29,13 @@ use crate::sockets::is_transient;
 /// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
 /// being served.
 const RESERVED_DESCRIPTORS: u64 = 64;
+/// More than any server here needs. Some machines have no limit to speak of, and each descriptor
+/// has a slot in a table.
+const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// How long to wait when the machine has run out of something that it will have again.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// How long a blocking write may block by itself.
+const BRIEF: Duration = Duration::from_millis(1);
 
 /// A server that is listening.
 #[derive(Debug)]
@@ -110,11 +115,11 @@ impl Server {
             protocol: options.protocol,
             settings: Arc::new(settings),
             limits: Limits::new(max_connections as usize, max_per_ip as usize),
-            workers,
+            workers: workers.min(max_connections as usize),
         })
     }
 
-    /// How many workers the user wants.
+    /// How many workers the user wants, and no more than there may be connections.
     pub fn workers(&self) -> usize {
         self.workers
     }
@@ -125,7 +130,7 @@ impl Server {
     }
 
     /// Like [`accept`](Self::accept), and does `interrupted` whenever a signal interrupts the
-    /// waiting, and before it.
+    /// waiting, and before it. A signal that falls just between the two is noticed with the next.
     pub fn accept_or(&self, mut interrupted: impl FnMut()) -> Option<Conn> {
         while !is_draining() {
             interrupted();
@@ -146,26 +151,19 @@ impl Server {
         None
     }
 
-    /// Takes a connection, if one waits, whose socket does not block either. For this, the
-    /// listening socket must not: see [`watch`](Self::watch). `None` also when the machine has
-    /// run out of something, to be tried again later.
-    pub fn accept_ready(&self) -> Option<Conn> {
-        while !is_draining() {
-            match accept(&self.listener, libc::SOCK_NONBLOCK) {
-                Ok((control, peer)) => {
-                    if let Some(conn) = self.admit(control, peer, None) {
-                        return Some(conn);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) => {
-                    if Self::after_failure(&error).is_some() {
-                        return None;
-                    }
-                }
-            }
+    /// Takes one connection, whose socket does not block either; `None` if it was turned away. For
+    /// this, the listening socket must not block: see [`watch`](Self::watch). An error says that
+    /// none waits, or that the machine has run out of something, to be tried again later.
+    pub fn accept_ready(&self) -> io::Result<Option<Conn>> {
+        if is_draining() {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        None
+        match accept(&self.listener, libc::SOCK_NONBLOCK) {
+            Ok((control, peer)) => Ok(self.admit(control, peer, None)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(error) if Self::after_failure(&error).is_some() => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The listening socket for a reactor to watch; from now on it does not block. It becomes
@@ -231,13 +229,14 @@ fn open_root(options: &Options) -> Result<Dir, String> {
     })
 }
 
-/// Raises the soft limit to the hard one, which it tells.
+/// Raises the soft limit to the hard one, or to as many as there are slots for, and tells it.
 fn raise_descriptor_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let wanted = hard.min(DESCRIPTORS_MAX);
+    if soft != wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
     }
-    Ok(hard)
+    Ok(wanted)
 }
 
 /// Accepted sockets inherit the options and the timeouts, which saves system calls for each of
@@ -249,7 +248,9 @@ fn listen(options: &Options, idle_timeout: Duration) -> io::Result<TcpListener> 
     // FTP's ABOR comes as urgent data (RFC 959 §4.1.3), which is to be read in its place.
     socket.set_out_of_band_inline(true)?;
     socket.set_read_timeout(Some(idle_timeout))?;
-    socket.set_write_timeout(Some(idle_timeout))?;
+    // A write that cannot go on at once is waited for with poll, which knows the deadline: the
+    // kernel's timeout begins anew with each of the writes that a reply is sent in.
+    socket.set_write_timeout(Some(BRIEF))?;
     socket.bind(&options.listen.into())?;
     socket.listen(options.backlog)?;
     Ok(socket.into())

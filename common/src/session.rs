@@ -96,8 +96,8 @@ pub enum Action<'a> {
     /// turned away. Answered by [`Event::Opened`].
     Accept,
     /// Open the data connection to this address, from the address that the client reached us at if
-    /// both are of one family and neither or both are loopback. Replaces whatever `Data` was.
-    /// Answered by [`Event::Opened`].
+    /// that is of the same family and not loopback. Replaces whatever `Data` was. Answered by
+    /// [`Event::Opened`].
     Connect(SocketAddr),
     /// Close a connection. `Close(Data)` closes its port too; a channel that is not open is closed
     /// already. `Close(Control)` is for a session whose last words shall arrive although its client

@@ -4,7 +4,7 @@
 //! ```text
 //!            ┌──────────────────────────────────────────────┐
 //!            ▼                                              │
-//!   poll: who is ready? ──▶ listener: accept until empty ───┤
+//!   poll: who is ready? ──▶ listener: accept some ──────────┤
 //!                      ├──▶ connection: advance it ─────────┤
 //!                      └──▶ nobody for a second: deadlines ─┘
 //! ```
@@ -27,21 +27,23 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 const LISTENER: Token = Token(usize::MAX);
-/// How many events are taken from the kernel at a time.
+/// How many events a turn takes, and how many new connections: a flood of them stops nobody.
 const EVENTS: usize = 1024;
+const ACCEPTS: usize = 64;
 /// How often deadlines are looked at, all of them: for as many connections as a process has
 /// descriptors, that is cheaper than keeping timers, which every request would have to move.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Serves until the server leaves and its last conversation has ended.
 pub fn run(server: &Server) -> io::Result<()> {
-    let mut reactor =
-        Reactor { poll: Poll::new()?, connections: Slab::new(), again: BTreeSet::new() };
+    let (connections, again) = (Slab::new(), BTreeSet::new());
+    let mut reactor = Reactor { poll: Poll::new()?, connections, again, may_accept: false };
     reactor.register(server.watch()?, LISTENER)?;
     let mut events = Events::with_capacity(EVENTS);
     let mut swept = Instant::now();
     while !(common::is_draining() && reactor.connections.is_empty()) {
-        let timeout = if reactor.again.is_empty() { SWEEP } else { Duration::ZERO };
+        let may_go_on = reactor.may_accept || !reactor.again.is_empty();
+        let timeout = if may_go_on { Duration::ZERO } else { SWEEP };
         match reactor.poll.poll(&mut events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -51,7 +53,7 @@ pub fn run(server: &Server) -> io::Result<()> {
         }
         for event in &events {
             match event.token() {
-                LISTENER => reactor.accept(server),
+                LISTENER => reactor.may_accept = true,
                 token => reactor.on_event(token, event),
             }
         }
@@ -59,6 +61,9 @@ pub fn run(server: &Server) -> io::Result<()> {
             swept = Instant::now();
             reactor.sweep(swept);
             // No edge announces that descriptors have become free.
+            reactor.may_accept = true;
+        }
+        if reactor.may_accept {
             reactor.accept(server);
         }
     }
@@ -70,12 +75,18 @@ struct Reactor {
     connections: Slab<Conn>,
     /// Who has had a turn and could go on.
     again: BTreeSet<usize>,
+    may_accept: bool,
 }
 
 impl Reactor {
-    /// Takes all connections that wait, or as many as the machine lets it.
+    /// Takes connections that wait, as many as a turn has, or as the machine lets it.
     fn accept(&mut self, server: &Server) {
-        while let Some(conn) = server.accept_ready() {
+        for _ in 0..ACCEPTS {
+            let Ok(accepted) = server.accept_ready() else {
+                self.may_accept = false;
+                return;
+            };
+            let Some(conn) = accepted else { continue };
             let descriptor = conn.control_descriptor();
             let key = self.connections.insert(conn);
             match self.register(descriptor, token(key, Chan::Control)) {

@@ -6,8 +6,9 @@
 //!                        └▶ worker: conversation
 //! ```
 //!
-//! The queue holds nothing: accepting waits until a worker is free, so that connections queue in
-//! one place only, the kernel's backlog, which has a limit and tells the client when it is reached.
+//! The queue holds nothing: main keeps the one connection that it has accepted until a worker is
+//! free, and all others queue in one place, the kernel's backlog, which has a limit and tells the
+//! client when it is reached.
 //!
 //! Known weakness: clients that stay connected keep their workers, and whoever comes after the last
 //! worker waits in silence. `evented` answers it.

@@ -113,13 +113,16 @@ fn main() -> ExitCode {
 
 fn command(line: CommandLine) -> anyhow::Result<u8> {
     let catalogue = catalogue::discover()?;
+    let own_folder = line.workloads.is_some();
     let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
     match line.command {
         Command::List => {
             list(&catalogue, &workload::load_folder(&folder)?);
             Ok(0)
         }
-        Command::Run(options) => measure(&catalogue, &workload::load_folder(&folder)?, options),
+        Command::Run(options) => {
+            measure(&catalogue, &workload::load_folder(&folder)?, own_folder, options)
+        }
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
             let readme = report::generate(&results)?;
@@ -146,14 +149,21 @@ fn list(catalogue: &Catalogue, workloads: &[Workload]) {
     }
 }
 
-fn measure(catalogue: &Catalogue, all: &[Workload], options: RunOptions) -> anyhow::Result<u8> {
-    let chosen_by_hand = !options.workload.is_empty()
+fn measure(
+    catalogue: &Catalogue,
+    all: &[Workload],
+    own_folder: bool,
+    options: RunOptions,
+) -> anyhow::Result<u8> {
+    let chosen_by_hand = own_folder
+        || !options.workload.is_empty()
         || !options.architecture.is_empty()
         || options.blocks.is_some()
         || options.seconds.is_some();
     let profile = if chosen_by_hand { "selected" } else { "quick" };
     let mut workloads = pick("workload", all, &options.workload, |one| &one.name)?;
-    if options.workload.is_empty() {
+    // Whoever brings a folder of workloads means all that are in it.
+    if options.workload.is_empty() && !own_folder {
         workloads.retain(|one| one.quick);
     }
     for workload in &mut workloads {

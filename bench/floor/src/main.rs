@@ -98,7 +98,7 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     stdout.flush()?;
     match arguments.model {
         Model::Threads => threads::serve(&listener, arguments.reply),
-        Model::Processes => processes::serve(&listener, arguments.reply)?,
+        Model::Processes => processes::serve(&listener, arguments.reply),
         Model::Epoll => epoll::serve(listener, arguments.reply)?,
     }
     Ok(())

@@ -12,16 +12,19 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
 use crate::Reply;
 use crate::threads::converse;
 
-pub(crate) fn serve(listener: &TcpListener, reply: Reply) -> anyhow::Result<()> {
-    // SAFETY: no handler runs for a signal that is ignored. The kernel then reaps the children.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
+pub(crate) fn serve(listener: &TcpListener, reply: Reply) {
     loop {
+        // Not by ignoring SIGCHLD: of children that nobody waits for, the CPU time is lost.
+        while waitpid(None, Some(WaitPidFlag::WNOHANG))
+            .is_ok_and(|status| status != WaitStatus::StillAlive)
+        {}
         let Ok((stream, _)) = listener.accept() else {
             // Out of descriptors or memory: connections that end give some back.
             std::thread::sleep(Duration::from_millis(10));

@@ -319,9 +319,14 @@ impl crate::session::Session for Session {
         }
     }
 
+    /// What a transfer has moved changes nothing of what the client has said: the queue, which the
+    /// client fills, is not looked through for it.
     fn handle(&mut self, event: Event<'_>) {
+        let moved = self.output.is_empty() && matches!(event, Event::Wrote(_) | Event::Received(_));
         self.event(event);
-        self.proceed();
+        if !(moved && matches!(self.state, State::Transferring(_))) {
+            self.proceed();
+        }
     }
 
     /// A phase is one command, or one piece of a transfer. A piece of a line begins none, and

@@ -119,6 +119,23 @@ fn silence_ends_a_session_after_the_idle_timeout() {
 }
 
 #[test]
+fn a_running_transfer_is_not_idle() {
+    on_every_architecture(&["--idle-timeout", "1", "--writable"], |server| {
+        let mut client = Dialogue::login(server);
+        let mut data = client.passive(server);
+        client.send("STOR slow\r\n");
+        client.expect("150");
+        for _ in 0..10 {
+            data.write_all(b"piece").unwrap();
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        drop(data);
+        client.expect("226");
+        assert_eq!(server.stored("slow").len(), 50, "{}", server.architecture.name);
+    });
+}
+
+#[test]
 fn a_client_above_the_limit_is_told_so() {
     for architecture in architectures() {
         // Who has one process or thread for each connection counts them; a pool of workers has its
@@ -152,11 +169,13 @@ fn preforking_replaces_a_worker_that_is_killed() {
         listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     };
     eventually("four workers are there", || (workers().len() == 4).then_some(()));
-    let victim = workers()[0];
-    kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
-    eventually("the worker is replaced", || {
-        (workers().len() == 4 && !workers().contains(&victim)).then_some(())
-    });
-    drop(Dialogue::login(&server));
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let victim = workers()[0];
+        kill(Pid::from_raw(victim), signal).unwrap();
+        eventually("the worker is replaced", || {
+            (workers().len() == 4 && !workers().contains(&victim)).then_some(())
+        });
+        drop(Dialogue::login(&server));
+    }
     server.leave();
 }

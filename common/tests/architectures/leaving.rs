@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::thread;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::support::{Dialogue, Server, architectures, eventually, pattern, read_to_end};
 
@@ -21,6 +22,18 @@ fn each(arguments: &[&str], check: impl Fn(Server)) {
 
 #[test]
 fn a_running_download_arrives_whole() {
+    download_while_leaving(|server| server.signal(Signal::SIGTERM));
+}
+
+/// A service manager and a terminal signal all processes at once.
+#[test]
+fn a_signal_to_the_whole_group_counts_once() {
+    download_while_leaving(|server| {
+        killpg(Pid::from_raw(server.pid()), Signal::SIGTERM).unwrap();
+    });
+}
+
+fn download_while_leaving(signal: impl Fn(&Server)) {
     each(&[], |mut server| {
         let bytes = server.file("large", FILE_BYTES);
         let mut client = Dialogue::login(&server);
@@ -29,7 +42,7 @@ fn a_running_download_arrives_whole() {
         client.expect("150");
         let mut first = [0; 1];
         data.read_exact(&mut first).unwrap();
-        server.signal(Signal::SIGTERM);
+        signal(&server);
         eventually("no further client is accepted", || {
             std::net::TcpStream::connect(server.address).is_err().then_some(())
         });
@@ -128,10 +141,8 @@ fn children_do_not_outlive_a_parent_that_is_killed() {
         let client = Dialogue::login(&server);
         server.signal(Signal::SIGKILL);
         server.wait();
-        let group = nix::unistd::Pid::from_raw(server.pid());
-        eventually("no process is left", || {
-            nix::sys::signal::killpg(group, None).is_err().then_some(())
-        });
+        let group = Pid::from_raw(server.pid());
+        eventually("no process is left", || killpg(group, None).is_err().then_some(()));
         drop(client);
     });
 }
