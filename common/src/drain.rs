@@ -233,8 +233,12 @@ extern "C" fn on_leave(_signal: i32) {
 
 /// The grace period is over: what still runs is cut.
 extern "C" fn on_alarm(_signal: i32) {
-    // SAFETY: _exit is async-signal-safe and does not return.
-    unsafe { libc::_exit(0) };
+    let line = b"the grace period is over: what was still running is cut\n";
+    // SAFETY: write and _exit are async-signal-safe; the line is as long as it says.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        libc::_exit(0);
+    }
 }
 
 /// Nothing: that a blocking call returns with `EINTR` is all that is wanted.

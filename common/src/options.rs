@@ -50,7 +50,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "ftp")]
     pub(crate) protocol: Protocol,
     /// Where to listen; port 0 picks a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2121")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2121",
+          value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// The folder that is served
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -67,7 +68,8 @@ pub(crate) struct Options {
     /// How long a client may be silent, or a transfer stand still
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = seconds())]
     pub(crate) idle_timeout: u64,
-    /// How long running requests and transfers may go on after SIGTERM
+    /// How long running requests and transfers may go on after SIGTERM or SIGINT; a second signal
+    /// ends it at once
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds())]
     pub(crate) grace: u64,
     /// The most connections that wait to be accepted
@@ -75,12 +77,16 @@ pub(crate) struct Options {
           value_parser = value_parser!(i32).range(1..=65_535))]
     pub(crate) backlog: i32,
     /// The server that HTTP's /backend/MILLISECONDS calls
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub(crate) backend: Option<SocketAddr>,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser<u64> {
-    value_parser!(u64).range(1..)
+    value_parser!(u64).range(1..=1_000_000)
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:2121 or [::1]:2121")
 }
 
 fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
@@ -94,10 +100,8 @@ impl Options {
         architecture: &Architecture,
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<(Self, usize), Shown> {
-        let mut command = Command::new(architecture.name)
-            .about(architecture.about)
-            .version(env!("CARGO_PKG_VERSION"));
-        command = Options::augment_args(command);
+        let command = Command::new(architecture.name).version(env!("CARGO_PKG_VERSION"));
+        let mut command = Options::augment_args(command).about(architecture.about);
         if architecture.workers != Workers::Uncounted {
             command = command.arg(workers_argument(architecture.workers));
         }
@@ -108,10 +112,9 @@ impl Options {
             _ => *matches.get_one::<u64>("workers").expect("it has a default") as usize,
         };
         if architecture.workers == Workers::One && workers != 1 {
-            return Err(Shown::Mistake(format!(
-                "{} has one worker by its nature: leave --workers out, or choose an architecture \
+            return Err(Shown::Mistake(String::from(
+                "one worker is all there is here: leave --workers out, or choose an architecture \
                  that has many",
-                architecture.name
             )));
         }
         Ok((options, workers))
@@ -135,6 +138,7 @@ fn workers_argument(workers: Workers) -> Arg {
         .help("How many workers there are")
         .default_value(default.to_string())
         .value_parser(value_parser!(u64).range(1..=10_000))
+        .hide(workers == Workers::One)
 }
 
 /// clap says what is wrong in its first line, and adds a usage that would make it many.

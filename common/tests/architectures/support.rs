@@ -18,6 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Architecture {
     pub(crate) name: String,
+    pub(crate) about: String,
     pub(crate) concurrent: bool,
     pub(crate) has_many_workers: bool,
     program: PathBuf,
@@ -41,6 +42,7 @@ pub(crate) fn architectures() -> Vec<Architecture> {
             assert!(program.exists(), "{} is not built: make build", program.display());
             Some(Architecture {
                 concurrent: declared["concurrent"] == true,
+                about: package.description.clone().unwrap_or_default(),
                 has_many_workers: declared["workers"] == "many",
                 name,
                 program,
