@@ -216,7 +216,7 @@ fn measure(
         let shown = if report::has_whole_run(&results, profile)? {
             "the report still shows the last whole run"
         } else {
-            "the report shows these, as there is no whole run"
+            "the report shows this run, as there is no whole one"
         };
         eprintln!("interrupted after {done} of {planned}; {shown}");
         return Ok(INTERRUPTED);
