@@ -78,7 +78,8 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
         .other_options(vec!["--offline".to_owned()])
         .exec()
         .map_err(|error| {
-            Usage(format!("no cargo workspace here; run inside the repository: {error}"))
+            let why = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            Usage(format!("no cargo workspace here; run inside the repository: {why}"))
         })?;
     let own = std::env::current_exe().context("the path of this program")?;
     let programs = own.parent().context("the folder of this program")?;
@@ -106,15 +107,19 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
         });
     }
     architectures.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
-    let models = [("threads", Io::Threads), ("processes", Io::Processes), ("epoll", Io::Epoll)];
-    let floors = models.map(|(model, io)| floor(programs, model, io)).to_vec();
+    let floors = [
+        floor(programs, "threads", Io::Threads, "a thread for each connection"),
+        floor(programs, "processes", Io::Processes, "a process for each connection"),
+        floor(programs, "epoll", Io::Epoll, "one thread with epoll"),
+    ];
+    let floors = floors.to_vec();
     Ok(Catalogue { root: metadata.workspace_root.into_std_path_buf(), architectures, floors })
 }
 
-fn floor(programs: &Path, model: &str, io: Io) -> Contestant {
+fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
     Contestant {
         name: format!("floor-{model}"),
-        description: "A fixed reply, nothing parsed: the yardstick".to_owned(),
+        description: format!("A fixed reply, nothing parsed, by {how}"),
         order: u32::MAX,
         io,
         floor: true,

@@ -15,7 +15,7 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u64,
     pub(crate) kernel: String,
     pub(crate) rustc: String,
-    /// The commit, with `+` behind it when there were changes on top.
+    /// The commit, with `+` behind it when there were changes on top, those of results aside.
     pub(crate) commit: String,
     pub(crate) backlog_limit: String,
     pub(crate) placement: Placement,
@@ -38,7 +38,9 @@ impl Machine {
         let memory_kib = field(&meminfo, "MemTotal").and_then(|text| {
             text.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok())
         });
-        let changes = said(Command::new("git").args(["status", "--porcelain", "-uno"]));
+        // What was measured before changes nothing in what is measured now.
+        let sources = [":/", ":(top,exclude)results"];
+        let changes = said(Command::new("git").args(["status", "--porcelain", "--"]).args(sources));
         let commit = said(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]));
         let mark = if changes.is_none_or(|changes| changes.is_empty()) { "" } else { "+" };
         let unknown = || "unknown".to_owned();

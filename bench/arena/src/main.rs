@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use loadgen::Protocol;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -103,12 +104,30 @@ struct RunOptions {
 }
 
 fn main() -> ExitCode {
-    let code = command(CommandLine::parse()).unwrap_or_else(|error| {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return refused(&error),
+    };
+    let code = command(line).unwrap_or_else(|error| {
         eprintln!("arena: {error:#}");
         let usage = error.is::<Usage>() || error.is::<workload::Malformed>();
         if usage { 2 } else { 1 }
     });
     ExitCode::from(code)
+}
+
+/// Says what is wrong in one line: clap puts a usage behind it, after an empty line.
+fn refused(error: &clap::Error) -> ExitCode {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    let kind = error.kind();
+    if matches!(kind, DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let mistake = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let mistake = mistake.collect::<Vec<_>>().join(" ");
+    eprintln!("arena: {}; --help shows what there is", mistake.trim_start_matches("error: "));
+    ExitCode::from(2)
 }
 
 fn command(line: CommandLine) -> anyhow::Result<u8> {
@@ -145,7 +164,7 @@ fn list(catalogue: &Catalogue, workloads: &[Workload]) {
     println!("\nWorkloads (* in the set that runs when nothing is named):");
     for one in workloads {
         let mark = if one.quick { '*' } else { ' ' };
-        println!("{mark} {:24} {}", one.name, one.question);
+        println!("{mark} {:24} {}", one.name, one.title);
     }
 }
 
@@ -161,11 +180,7 @@ fn measure(
         || options.blocks.is_some()
         || options.seconds.is_some();
     let profile = if chosen_by_hand { "selected" } else { "quick" };
-    let mut workloads = pick("workload", all, &options.workload, |one| &one.name)?;
-    // Whoever brings a folder of workloads means all that are in it.
-    if options.workload.is_empty() && !own_folder {
-        workloads.retain(|one| one.quick);
-    }
+    let mut workloads = chosen_workloads(all, &options.workload, own_folder)?;
     for workload in &mut workloads {
         workload.blocks = options.blocks.unwrap_or(workload.blocks);
         let seconds = options.seconds.map(|seconds| seconds * 1000);
@@ -185,19 +200,45 @@ fn measure(
     let header = Header::new(started, profile, seed, contestants, workloads);
     header.machine.placement.keep_off_the_server()?;
     let planned = Duration::from_millis(run::planned_ms(&header));
-    eprintln!("{} cells, about {} minutes", header.planned(), progress::minutes(planned));
+    let cells = progress::counted(header.planned(), "cell");
+    eprintln!("{cells}, about {}", progress::for_people(planned));
 
     let stage = Stage::new(header.machine.placement.clone(), backend)?;
     let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
     let mut writer = Writer::create(&results, started, header)?;
     run::run(&mut writer, &stage, &stop)?;
-    print!("{}", report::for_terminal(writer.run()));
+    let run = writer.run();
+    print!("{}", report::for_terminal(run, report::terminal_columns()));
     report::generate(&results)?;
     println!("Raw records: {}", writer.folder().display());
     if stop.load(Ordering::SeqCst) {
+        let (done, planned) = (run.cells.len(), progress::counted(run.header.planned(), "cell"));
+        let shown = if report::has_whole_run(&results, profile)? {
+            "the report still shows the last whole run"
+        } else {
+            "the report shows this run, as there is no whole one"
+        };
+        eprintln!("interrupted after {done} of {planned}; {shown}");
         return Ok(INTERRUPTED);
     }
-    Ok(u8::from(writer.run().cells.iter().any(|cell| !cell.wrongs().is_empty())))
+    Ok(u8::from(run.cells.iter().any(|cell| !cell.wrongs().is_empty())))
+}
+
+/// Those that were named, or the quick ones. Whoever brings a folder means all that are in it.
+fn chosen_workloads(
+    all: &[Workload],
+    names: &[String],
+    own_folder: bool,
+) -> Result<Vec<Workload>, Usage> {
+    let mut workloads = pick("workload", all, names, |one| &one.name)?;
+    if names.is_empty() && !own_folder {
+        workloads.retain(|one| one.quick);
+    }
+    if workloads.is_empty() {
+        let why = "nothing to measure: no workload file says quick = true";
+        return Err(Usage(format!("{why}; name a workload with --workload")));
+    }
+    Ok(workloads)
 }
 
 /// The server behind the servers, if one of the workloads needs it.
@@ -265,4 +306,36 @@ fn check_one(
         None => faults.extend(server.stop()),
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(name: &str, quick: bool) -> Workload {
+        let text = "title = 'T'\nquestion = 'Q'\nexpectation = 'E'\nprotocol = 'http'\n\
+                    path = '/plaintext'\nconnections = 1\nwarm_up_ms = 0\nduration_ms = 500\n\
+                    blocks = 1\n";
+        let file = format!("{name}.toml");
+        let parsed = workload::parse(Path::new(&file), text).unwrap();
+        Workload { quick, ..parsed }
+    }
+
+    #[test]
+    fn a_folder_of_ones_own_is_run_whole_and_the_projects_only_where_it_is_quick() {
+        let all = [workload("fast", true), workload("slow", false)];
+        let names = |own_folder| {
+            let chosen = chosen_workloads(&all, &[], own_folder).unwrap();
+            chosen.into_iter().map(|one| one.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(true), ["fast", "slow"]);
+        assert_eq!(names(false), ["fast"]);
+    }
+
+    #[test]
+    fn a_plan_of_nothing_is_refused() {
+        let said = chosen_workloads(&[workload("slow", false)], &[], false).unwrap_err();
+        assert!(said.0.starts_with("nothing to measure: "), "{said}");
+        assert!(said.0.ends_with("; name a workload with --workload"), "{said}");
+    }
 }

@@ -19,7 +19,7 @@ impl Progress {
     pub(crate) fn new(planned_ms: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(planned_ms), ProgressDrawTarget::stderr());
         let style =
-            ProgressStyle::with_template("[{bar:32}] {msg}").expect("the template is fixed");
+            ProgressStyle::with_template("[{bar:32}] {wide_msg}").expect("the template is fixed");
         bar.set_style(style.progress_chars("=> "));
         Self { bar, started: Instant::now(), last_line: None, doing: String::new() }
     }
@@ -51,7 +51,7 @@ impl Progress {
 
     fn show(&mut self) {
         let left = left(self.started.elapsed(), self.bar.position(), self.bar.length());
-        let message = format!("{} left · {}", minutes(left), self.doing);
+        let message = format!("{} left · {}", for_people(left), self.doing);
         if self.bar.is_hidden() && self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             eprintln!("{message}");
             self.last_line = Some(Instant::now());
@@ -67,9 +67,18 @@ fn left(elapsed: Duration, done_ms: u64, planned_ms: Option<u64>) -> Duration {
 }
 
 /// Minutes and seconds, rounded up.
-pub(crate) fn minutes(time: Duration) -> String {
+pub(crate) fn for_people(time: Duration) -> String {
     let seconds = time.as_millis().div_ceil(1000);
-    format!("{}:{:02}", seconds / 60, seconds % 60)
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
+}
+
+/// So many of them, with the plural that there is.
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 #[cfg(test)]
@@ -82,6 +91,13 @@ mod tests {
         assert_eq!(left(Duration::ZERO, 0, Some(90_000)), second * 90);
         assert_eq!(left(second * 20, 10_000, Some(90_000)), second * 160);
         assert_eq!(left(second, 90_000, Some(90_000)), Duration::ZERO);
-        assert_eq!(minutes(second * 160), "2:40");
+    }
+
+    #[test]
+    fn times_and_counts_read_as_they_are_said() {
+        assert_eq!(for_people(Duration::from_millis(165_100)), "2 min 46 s");
+        assert_eq!(for_people(Duration::from_secs(46)), "46 s");
+        assert_eq!(counted(1, "cell"), "1 cell");
+        assert_eq!(counted(0, "cell"), "0 cells");
     }
 }

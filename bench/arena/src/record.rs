@@ -149,7 +149,7 @@ impl Run {
     }
 
     pub(crate) fn whole(&self) -> bool {
-        self.cells.len() == self.header.planned()
+        self.header.planned() > 0 && self.cells.len() == self.header.planned()
     }
 }
 
@@ -166,16 +166,29 @@ pub(crate) fn read_all(results: &Path) -> anyhow::Result<Vec<Run>> {
 }
 
 impl Writer {
-    /// Makes `<results>/<UTC timestamp>-<profile>` with its header.
+    /// Makes `<results>/<UTC timestamp>-<profile>` with its header; a second run of the same
+    /// second gets a number behind it.
     pub(crate) fn create(
         results: &Path,
         started: jiff::Timestamp,
         header: Header,
     ) -> anyhow::Result<Self> {
-        let name = format!("{}-{}", started.strftime("%Y%m%dT%H%M%SZ"), header.profile);
-        let folder = results.join(&name);
+        let first = format!("{}-{}", started.strftime("%Y%m%dT%H%M%SZ"), header.profile);
+        let mut name = first.clone();
+        let mut folder = results.join(&name);
         fs::create_dir_all(results).with_context(|| results.display().to_string())?;
-        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        for number in 2.. {
+            match fs::create_dir(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    name = format!("{first}-{number}");
+                    folder = results.join(&name);
+                }
+                made => {
+                    made.with_context(|| folder.display().to_string())?;
+                    break;
+                }
+            }
+        }
         let text = serde_json::to_string_pretty(&header)? + "\n";
         fs::write(folder.join(HEADER_FILE), text)?;
         let cells = OpenOptions::new().append(true).create(true).open(folder.join(CELLS_FILE))?;

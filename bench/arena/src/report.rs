@@ -1,7 +1,8 @@
 //! The report: text that depends on the raw records alone, the same whenever it is generated.
 
+mod terminal;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use anyhow::Context as _;
 use comfy_table::presets;
 use loadgen::Outcome;
 
+pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::record::{Run, read_all};
 use crate::sample::Used;
@@ -40,24 +42,46 @@ pub(crate) fn generate(results: &Path) -> anyhow::Result<PathBuf> {
     Ok(readme)
 }
 
-/// What a run prints when it ends.
-pub(crate) fn for_terminal(run: &Run) -> String {
+/// Whether there is a whole run of a profile, so that the report has no need of another.
+pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<bool> {
+    let runs = read_all(results)?;
+    Ok(runs.iter().any(|run| run.header.profile == profile && run.whole()))
+}
+
+/// What a run prints when it ends, in no more than `columns` of a terminal if there is one.
+pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     let mut out = String::new();
+    let mut narrowed = false;
     for workload in &run.header.workloads {
         let table = table(run, workload);
         if !table.rows.is_empty() {
             push(&mut out, &format!("\n{} ({})", workload.title, workload.name));
-            push(&mut out, render(&table, Style::Terminal).trim_end());
+            let (text, dropped) = terminal::fitted(&table, columns);
+            push(&mut out, text.trim_end());
+            narrowed |= dropped;
             for remark in &table.remarks {
-                push(&mut out, &format!("  {remark}"));
+                push(&mut out, &terminal::wrapped(remark, 2, columns));
             }
         }
     }
+    if narrowed {
+        push(&mut out, "\nthe other columns are in results/README.md");
+    }
     push(&mut out, "");
+    let disturbances = disturbances(run);
+    for sentence in &disturbances {
+        push(&mut out, &terminal::wrapped(sentence, 0, columns));
+    }
+    if !disturbances.is_empty() {
+        push(&mut out, "");
+    }
     for answer in answers(run).rows {
         let [workload, cpu, throughput] = &answer[..] else { continue };
-        push(&mut out, &format!("{workload}: lowest CPU per request: {cpu}"));
-        push(&mut out, &format!("{:1$}  highest throughput: {throughput}", "", workload.len()));
+        push(&mut out, &format!("{workload}:"));
+        for (what, answer) in [("lowest CPU per request", cpu), ("highest throughput", throughput)]
+        {
+            push(&mut out, &terminal::wrapped(&format!("{what}: {answer}"), 2, columns));
+        }
     }
     push(&mut out, "");
     out
@@ -125,7 +149,8 @@ fn answers(run: &Run) -> Table {
     let mut rows = Vec::new();
     for workload in &run.header.workloads {
         let lines = lines(run, workload);
-        if lines.is_empty() {
+        let measured = |line: &Line<'_>| !line.contestant.floor && line.worst() < Verdict::Failed;
+        if !lines.iter().any(measured) {
             let nothing = || "not measured".to_owned();
             rows.push(vec![workload.name.clone(), nothing(), nothing()]);
             continue;
@@ -223,17 +248,28 @@ fn machine(run: &Run) -> String {
         header.started,
         header.seed,
     );
+    for sentence in disturbances(run) {
+        text.push(' ');
+        text.push_str(&sentence);
+    }
+    text
+}
+
+/// Who else used the machine while it was measured, where that is worth a word.
+fn disturbances(run: &Run) -> Vec<String> {
+    let cores = run.header.machine.cores as f64;
+    let mut found = Vec::new();
     let most = |of: fn(&Outcome, &Used) -> f64| {
         let shares = run.cells.iter().filter_map(|cell| {
             let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
-            Some(of(outcome, used) / outcome.elapsed_s / machine.cores as f64)
+            Some(of(outcome, used) / outcome.elapsed_s / cores)
         });
         shares.filter(|share| share.is_finite()).fold(0.0, f64::max)
     };
     let stolen = most(|_, used| used.machine_steal_s);
     if stolen > STEAL_WORTH_A_WORD {
         let percent = (stolen * 100.0).round();
-        let _ = write!(text, " The hypervisor took up to {percent}% of the machine from a cell.");
+        found.push(format!("The hypervisor took up to {percent}% of the machine from a cell."));
     }
     let others = most(|outcome, used| {
         let client_s = outcome.client_cpu_us_per_request * outcome.requests as f64 / 1e6;
@@ -241,9 +277,9 @@ fn machine(run: &Run) -> String {
     });
     if others > OTHERS_WORTH_A_WORD {
         let percent = (others * 100.0).round();
-        let _ = write!(text, " Other processes took up to {percent}% of the machine from a cell.");
+        found.push(format!("Other processes took up to {percent}% of the machine from a cell."));
     }
-    text
+    found
 }
 
 /// The load in a sentence, from the workload's own keys.

@@ -85,7 +85,7 @@ pub(crate) struct Used {
     /// All processors: time in use, and time that the hypervisor gave to others.
     pub(crate) machine_busy_s: f64,
     pub(crate) machine_steal_s: f64,
-    /// Connections that the kernel dropped, on the whole machine.
+    /// Connections that any listen queue of the network namespace dropped.
     pub(crate) listen_overflows: u64,
     pub(crate) listen_drops: u64,
 }

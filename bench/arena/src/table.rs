@@ -12,6 +12,9 @@ use crate::workload::Workload;
 
 /// A client this busy may be what was measured.
 pub(crate) const CLIENT_BUSY_LIMIT: f64 = 0.8;
+/// The kernel counts for the whole network namespace, so no server can be blamed.
+const OVERFLOWED: &str = "some listen queue of this machine overflowed meanwhile \
+                          (the counter is the kernel's, not this server's)";
 /// What stands where there is nothing to print.
 const NOTHING: &str = "–";
 
@@ -28,6 +31,7 @@ pub(crate) enum Verdict {
 }
 
 /// A workload's rows, ready to be printed.
+#[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) columns: Vec<&'static str>,
     pub(crate) rows: Vec<Vec<String>>,
@@ -271,7 +275,7 @@ fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     }
     let overflowed = |used: &Used| used.listen_overflows + used.listen_drops > 0;
     if cell.used.as_ref().is_some_and(overflowed) {
-        words.push("the kernel dropped connections as its listen queue was full".to_owned());
+        words.push(OVERFLOWED.to_owned());
     }
     words.extend(cell.faults.iter().cloned());
     words

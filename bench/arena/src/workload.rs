@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use loadgen::Protocol;
 use serde::{Deserialize, Serialize};
 
+use crate::Usage;
+
 /// One question, as its file and every record of a run hold it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Workload {
-    /// The file's stem; not a key of the file.
+    /// The file's stem; a key of records, not of the file.
     #[serde(default)]
     pub(crate) name: String,
     pub(crate) title: String,
@@ -82,16 +84,22 @@ impl std::error::Error for Malformed {}
 /// Reads every `*.toml` of a folder, in the order of the names.
 pub(crate) fn load_folder(folder: &Path) -> anyhow::Result<Vec<Workload>> {
     let entries = fs::read_dir(folder)
-        .map_err(|error| anyhow::anyhow!("cannot read workloads in {}: {error}", folder.display()))?
+        .map_err(|error| Usage(format!("cannot read workloads in {}: {error}", folder.display())))?
         .collect::<Result<Vec<_>, _>>()?;
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    if files.is_empty() {
+        let folder = folder.display();
+        return Err(
+            Usage(format!("no .toml files in {folder}; a workload is one such file")).into()
+        );
+    }
     files.sort();
     files
         .into_iter()
         .map(|file| {
             let text = fs::read_to_string(&file)
-                .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", file.display()))?;
+                .map_err(|error| Usage(format!("cannot read {}: {error}", file.display())))?;
             Ok(parse(&file, &text)?)
         })
         .collect()
@@ -105,6 +113,10 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
         key: key.to_owned(),
         expected,
     };
+    let line_of = |key: &str| {
+        let of_key = |line: &str| line.split_once('=').is_some_and(|(left, _)| left.trim() == key);
+        text.lines().position(of_key).map_or(1, |index| index + 1)
+    };
     let mut workload: Workload = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text[..offset].matches('\n').count();
@@ -117,12 +129,19 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
     for prose in [&mut workload.question, &mut workload.expectation] {
         *prose = prose.split_whitespace().collect::<Vec<_>>().join(" ");
     }
+    if !workload.name.is_empty() {
+        let expected = "unknown field `name`, the file's own name is the workload's";
+        return Err(malformed(line_of("name"), "name", expected.to_owned()));
+    }
+    let pathless = workload.protocol == Protocol::Echo;
+    if workload.path.is_empty() && !pathless {
+        return Err(malformed(1, "", "missing field `path`".to_owned()));
+    }
+    workload.expected_bytes = workload.expected_bytes.or(workload.file_bytes);
     workload.name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
-    workload.check().map_err(|(key, expected)| {
-        let of_key = |line: &str| line.split_once('=').is_some_and(|(left, _)| left.trim() == key);
-        let line = text.lines().position(of_key).map_or(1, |index| index + 1);
-        malformed(line, key, format!("expected {expected}"))
-    })?;
+    workload
+        .check()
+        .map_err(|(key, expected)| malformed(line_of(key), key, format!("expected {expected}")))?;
     Ok(workload)
 }
 
@@ -152,6 +171,12 @@ impl Workload {
             Protocol::Echo if !self.path.is_empty() => Err(("path", "none, echo has no paths")),
             Protocol::Echo if self.payload_bytes == 0 => {
                 Err(("payload_bytes", "at least 1 for echo"))
+            }
+            Protocol::Http | Protocol::Ftp if self.payload_bytes > 0 => {
+                Err(("payload_bytes", "none, only an echo has a payload"))
+            }
+            Protocol::Http if self.path.starts_with("/backend/") && !self.backend => {
+                Err(("path", "backend = true beside /backend/"))
             }
             Protocol::Http | Protocol::Ftp if !self.path.starts_with('/') => {
                 Err(("path", "one that begins with /"))
@@ -199,6 +224,12 @@ blocks = 5
     }
 
     #[test]
+    fn a_file_that_is_made_has_the_size_that_is_expected() {
+        let workload = parse(Path::new("f.toml"), &format!("{GOOD}file_bytes = 7\n")).unwrap();
+        assert_eq!(workload.expected_bytes, Some(7));
+    }
+
+    #[test]
     fn a_malformed_file_is_told_by_file_line_key_and_what_was_expected() {
         check(
             &GOOD.replace("= 64", "= \"many\""),
@@ -223,8 +254,24 @@ blocks = 5
             "w/sample.toml:5: path: expected one that begins with /",
         );
         check(
-            &format!("{GOOD}file_bytes = 7\n"),
-            "w/sample.toml:1: expected_bytes: expected the same as file_bytes",
+            &GOOD.replace("path = \"/plaintext\"\n", ""),
+            "w/sample.toml:1: missing field `path`",
+        );
+        check(
+            &GOOD.replace("/plaintext", "/backend/5"),
+            "w/sample.toml:5: path: expected backend = true beside /backend/",
+        );
+        check(
+            &format!("{GOOD}payload_bytes = 7\n"),
+            "w/sample.toml:10: payload_bytes: expected none, only an echo has a payload",
+        );
+        check(
+            &format!("{GOOD}file_bytes = 7\nexpected_bytes = 8\n"),
+            "w/sample.toml:11: expected_bytes: expected the same as file_bytes",
+        );
+        check(
+            &format!("{GOOD}name = \"mine\"\n"),
+            "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
         );
         let unknown = parse(Path::new("w/x.toml"), &format!("{GOOD}color = 1\n")).unwrap_err();
         let text = unknown.to_string();

@@ -31,6 +31,32 @@ fn a_malformed_workload_file_is_told_by_its_line() {
 }
 
 #[test]
+fn a_folder_that_is_not_there_or_has_no_workload_is_told() {
+    check(&["list", "--workloads", "/nope"], "cannot read workloads in /nope: ");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    check(&["run", "--workloads", &path], "no .toml files in ");
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_told_in_one_line() {
+    check(&["run", "--blocks", "0"], "invalid value '0' for '--blocks <N>'");
+    check(&["run", "--colour"], "unexpected argument '--colour' found; --help shows what there is");
+    check(&["measure"], "unrecognized subcommand 'measure'");
+}
+
+#[test]
+fn outside_the_repository_one_line_says_where_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut arena = Command::new(env!("CARGO_BIN_EXE_arena"));
+    let output = arena.arg("list").current_dir(folder.path()).output().expect("arena runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("run inside the repository"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
 fn results_without_a_run_are_told_how_to_get_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use loadgen::{Outcome, Plan, Protocol, Summary};
 
@@ -83,7 +84,10 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Arguments::parse().command;
+    let Command::Run(arguments) = match Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        Err(error) => return refused(&error),
+    };
     match execute(*arguments) {
         Ok(outcome) if outcome.errors.is_empty() && outcome.requests > 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(3),
@@ -92,6 +96,20 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Says what is wrong in one line: clap puts a usage behind it, after an empty line.
+fn refused(error: &clap::Error) -> ExitCode {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    let kind = error.kind();
+    if matches!(kind, DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let mistake = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let mistake = mistake.collect::<Vec<_>>().join(" ");
+    eprintln!("loadgen: {}; --help shows what there is", mistake.trim_start_matches("error: "));
+    ExitCode::from(2)
 }
 
 fn execute(arguments: Run) -> anyhow::Result<Outcome> {
@@ -174,11 +192,13 @@ fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
 
 /// The outcome for people.
 fn table(plan: &Plan, outcome: &Outcome) -> String {
-    use std::fmt::Write;
     let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        writeln!(text, "{label:<12}{value}").expect("a string takes all");
-    };
+    if outcome.requests == 0 {
+        text.push_str("no reply arrived within the measurement\n");
+        errors(&mut text, outcome);
+        return text;
+    }
+    let mut line = |label: &str, value: String| labelled(&mut text, label, &value);
     let stopped = if outcome.stopped { ", stopped early" } else { "" };
     line("requests", format!("{} in {:.2} s{stopped}", outcome.requests, outcome.elapsed_s));
     line("rate", format!("{:.1} /s", outcome.rate_per_s));
@@ -191,12 +211,8 @@ fn table(plan: &Plan, outcome: &Outcome) -> String {
     }
     let (cpu, busy) = (outcome.client_cpu_us_per_request, 100.0 * outcome.client_busy);
     line("client", format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"));
-    for (kind, count) in &outcome.errors {
-        line("error", format!("{count} × {kind}"));
-    }
-    if let Some(first) = &outcome.first_error {
-        line("first error", first.clone());
-    }
+    errors(&mut text, outcome);
+    let mut line = |label: &str, value: String| labelled(&mut text, label, &value);
     let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
     let heads = columns.map(|column| format!("{column:>11}")).concat();
     line("\nµs", format!(" {heads}"));
@@ -205,6 +221,20 @@ fn table(plan: &Plan, outcome: &Outcome) -> String {
         line(operation, row(summary));
     }
     text
+}
+
+fn errors(text: &mut String, outcome: &Outcome) {
+    for (kind, count) in &outcome.errors {
+        labelled(text, "error", &format!("{count} × {kind}"));
+    }
+    if let Some(first) = &outcome.first_error {
+        labelled(text, "first error", first);
+    }
+}
+
+fn labelled(text: &mut String, label: &str, value: &str) {
+    use std::fmt::Write;
+    writeln!(text, "{label:<12}{value}").expect("a string takes all");
 }
 
 fn row(summary: &Summary) -> String {

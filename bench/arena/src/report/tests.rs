@@ -155,7 +155,7 @@ fn the_report_says_what_the_records_say() {
 
 #[test]
 fn the_terminal_has_the_same_rows() {
-    let (run, text) = (run(), for_terminal(&run()));
+    let (run, text) = (run(), for_terminal(&run(), None));
     for workload in &run.header.workloads {
         for value in table(&run, workload).rows.iter().flatten() {
             assert!(text.contains(value.as_str()), "{value}");
@@ -166,12 +166,40 @@ fn the_terminal_has_the_same_rows() {
 #[test]
 fn a_run_cut_short_does_not_replace_a_whole_one() {
     let mut whole = run();
-    whole.header.workloads.clear();
-    whole.cells.clear();
+    whole.header.contestants.truncate(1);
+    whole.header.workloads.truncate(1);
+    whole.cells.truncate(5);
+    assert!(whole.whole());
     let mut short = run();
     short.name = "20260102T040000Z-quick".to_owned();
     let newest = newest_by_profile(vec![whole.clone(), short.clone()]);
     assert_eq!(newest.iter().map(|run| &run.name).collect::<Vec<_>>(), [&whole.name]);
     let only = newest_by_profile(vec![short.clone()]);
     assert_eq!(only[0].name, short.name);
+}
+
+#[test]
+fn a_run_of_nothing_is_not_whole() {
+    let mut nothing = run();
+    nothing.header.workloads.clear();
+    nothing.cells.clear();
+    assert!(!nothing.whole());
+}
+
+#[test]
+fn a_workload_in_which_only_floors_were_measured_has_no_answer() {
+    let mut run = run();
+    run.cells.retain(|cell| cell.contestant == "floor-threads");
+    for answer in answers(&run).rows {
+        assert_eq!(answer[1..], ["not measured", "not measured"]);
+    }
+}
+
+#[test]
+fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
+    let text = for_terminal(&run(), Some(60));
+    assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+    assert!(text.contains("× floor") && !text.contains("threads │"), "{text}");
+    assert!(text.contains("the other columns are in results/README.md"), "{text}");
+    assert!(!for_terminal(&run(), Some(400)).contains("the other columns"));
 }

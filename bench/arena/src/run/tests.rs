@@ -105,3 +105,16 @@ fn a_run_that_is_stopped_records_no_half_cell() {
     assert!(Run::read(writer.folder()).unwrap().cells.is_empty());
     assert!(!writer.run().whole());
 }
+
+#[test]
+fn two_runs_of_one_second_have_folders_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = || {
+        let header = header(vec![contestant("good", "")], 1);
+        Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap()
+    };
+    let (first, second, third) = (create(), create(), create());
+    assert_eq!(second.run().name, format!("{}-2", first.run().name));
+    assert_eq!(third.run().name, format!("{}-3", first.run().name));
+    assert_eq!(second.folder().file_name().unwrap(), second.run().name.as_str());
+}
