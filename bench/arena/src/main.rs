@@ -24,7 +24,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use loadgen::Protocol;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -106,7 +105,7 @@ struct RunOptions {
 fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
-        Err(error) => return refused(&error),
+        Err(error) => return loadgen::usage::refuse("arena", &error),
     };
     let code = command(line).unwrap_or_else(|error| {
         eprintln!("arena: {error:#}");
@@ -114,20 +113,6 @@ fn main() -> ExitCode {
         if usage { 2 } else { 1 }
     });
     ExitCode::from(code)
-}
-
-/// Says what is wrong in one line: clap puts a usage behind it, after an empty line.
-fn refused(error: &clap::Error) -> ExitCode {
-    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    let kind = error.kind();
-    if matches!(kind, DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
-        error.exit();
-    }
-    let text = error.render().to_string();
-    let mistake = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-    let mistake = mistake.collect::<Vec<_>>().join(" ");
-    eprintln!("arena: {}; --help shows what there is", mistake.trim_start_matches("error: "));
-    ExitCode::from(2)
 }
 
 fn command(line: CommandLine) -> anyhow::Result<u8> {

@@ -14,6 +14,7 @@ mod plan;
 mod record;
 mod run;
 mod system;
+pub mod usage;
 
 use std::io;
 

@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use loadgen::{Outcome, Plan, Protocol, Summary};
 
@@ -86,7 +85,7 @@ struct Run {
 fn main() -> ExitCode {
     let Command::Run(arguments) = match Arguments::try_parse() {
         Ok(arguments) => arguments.command,
-        Err(error) => return refused(&error),
+        Err(error) => return loadgen::usage::refuse("loadgen", &error),
     };
     match execute(*arguments) {
         Ok(outcome) if outcome.errors.is_empty() && outcome.requests > 0 => ExitCode::SUCCESS,
@@ -96,20 +95,6 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// Says what is wrong in one line: clap puts a usage behind it, after an empty line.
-fn refused(error: &clap::Error) -> ExitCode {
-    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    let kind = error.kind();
-    if matches!(kind, DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
-        error.exit();
-    }
-    let text = error.render().to_string();
-    let mistake = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-    let mistake = mistake.collect::<Vec<_>>().join(" ");
-    eprintln!("loadgen: {}; --help shows what there is", mistake.trim_start_matches("error: "));
-    ExitCode::from(2)
 }
 
 fn execute(arguments: Run) -> anyhow::Result<Outcome> {
