@@ -89,8 +89,11 @@ impl<S: Session> Worker<S> {
         for index in 0..self.connections.len() {
             self.attempt(index, |worker| worker.open(index));
         }
+        let mut spun = Duration::ZERO;
         loop {
-            match self.poll.poll(&mut events, Some(self.wait())) {
+            let asked = Instant::now();
+            let wait = if self.plan.busy_poll { Duration::ZERO } else { self.wait() };
+            match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(system(error));
                 }
@@ -100,16 +103,21 @@ impl<S: Session> Worker<S> {
                 DONE => break,
                 MEASURING if measured.is_none() => {
                     measured = Some((Instant::now(), thread_cpu_time().map_err(system)?));
+                    spun = Duration::ZERO;
                     self.recorder.measuring = true;
                 }
                 _ => {}
             }
             self.turn(&events, &mut buffer);
+            // Time in which it asked and there was nothing is not work.
+            if self.plan.busy_poll && events.is_empty() {
+                spun += asked.elapsed();
+            }
         }
         let mut cpu_time = Duration::ZERO;
         let mut busy = 0.0;
         if let Some((began, cpu_before)) = measured {
-            cpu_time = thread_cpu_time().map_err(system)?.saturating_sub(cpu_before);
+            cpu_time = thread_cpu_time().map_err(system)?.saturating_sub(cpu_before + spun);
             busy = cpu_time.as_secs_f64() / began.elapsed().as_secs_f64();
         }
         let served = self.connections.iter().filter(|connection| connection.served).count();

@@ -77,6 +77,9 @@ struct Run {
     /// CPUs to pin the threads to, in turn.
     #[arg(long, value_delimiter = ',')]
     cpus: Vec<usize>,
+    /// Never sleep while waiting for replies; for threads that have a processor of their own.
+    #[arg(long)]
+    busy_poll: bool,
     /// Write the outcome as JSON to this file, or with `-` to standard output instead of a table.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -161,6 +164,7 @@ impl Run {
             duration: self.duration,
             timeout: self.timeout,
             cpus: self.cpus,
+            busy_poll: self.busy_poll,
         })
     }
 }

@@ -60,6 +60,10 @@ pub struct Plan {
     pub timeout: Duration,
     /// Thread `i` is pinned to `cpus[i % len]`; empty: threads are not pinned.
     pub cpus: Vec<usize>,
+    /// Never sleep while waiting for replies, so that the server does not pay for waking the
+    /// client. Only for threads that have a processor of their own.
+    #[serde(default)]
+    pub busy_poll: bool,
 }
 
 impl Default for Plan {
@@ -80,6 +84,7 @@ impl Default for Plan {
             duration: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             cpus: Vec::new(),
+            busy_poll: false,
         }
     }
 }
