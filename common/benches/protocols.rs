@@ -44,6 +44,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
         writable: false,
         idle_timeout: Duration::from_mins(1),
         backend: None,
+        tls: None,
         now: SystemTime::now,
     };
     let mut session = protocol.session(&Arc::new(settings), IpAddr::V4(Ipv4Addr::LOCALHOST));

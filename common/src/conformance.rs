@@ -143,6 +143,7 @@ enum Pending {
     Listen,
     Accept,
     Connect(SocketAddr),
+    StartTls(Chan),
     Close(Chan),
     Run,
     End,
@@ -158,6 +159,7 @@ impl Pending {
             Action::Listen => Pending::Listen,
             Action::Accept => Pending::Accept,
             Action::Connect(address) => Pending::Connect(*address),
+            Action::StartTls(chan, _) => Pending::StartTls(*chan),
             Action::Close(chan) => Pending::Close(*chan),
             Action::Run(_) => Pending::Run,
             Action::End => Pending::End,
@@ -174,6 +176,7 @@ impl Pending {
                 | Pending::ReceiveFile(Chan::Data, ..)
                 | Pending::Accept
                 | Pending::Connect(_)
+                | Pending::StartTls(Chan::Data)
         )
     }
 }
@@ -195,6 +198,8 @@ struct Stage<'a> {
     data: std::slice::Iter<'a, Vec<u8>>,
     vanished: bool,
     told_end: bool,
+    /// The control connection could not be secured, so that nothing can be said on it any more.
+    broken: bool,
     channel: Channel,
     drain: Drain,
     /// What was being written when control input came beside it, and where it was.
@@ -228,6 +233,7 @@ impl<'a> Stage<'a> {
             data: [].iter(),
             vanished: false,
             told_end: false,
+            broken: false,
             channel: Channel::Closed,
             drain: Drain::No,
             lent: None,
@@ -324,6 +330,10 @@ impl<'a> Stage<'a> {
                 self.connect();
                 Event::Opened(address)
             }
+            Action::StartTls(chan, _) => {
+                assert!(chan == Chan::Control || self.is_connected(), "it secures nothing");
+                Event::Secured
+            }
             Action::Close(Chan::Data) => {
                 self.channel = Channel::Closed;
                 Event::Closed
@@ -341,6 +351,7 @@ impl<'a> Stage<'a> {
     fn received_by(&mut self, to: Chan) -> &mut Vec<u8> {
         match to {
             Chan::Control => {
+                assert!(!self.broken, "it writes to what could not be secured");
                 assert!(!self.outcome.closed, "it writes to a closed control connection");
                 &mut self.outcome.control
             }
@@ -366,6 +377,7 @@ impl<'a> Stage<'a> {
     /// could not be had has nevertheless replaced the one before.
     fn fail(&mut self, pending: &Pending) {
         match pending {
+            Pending::StartTls(Chan::Control) => self.broken = true,
             Pending::Close(Chan::Control) => self.outcome.closed = true,
             Pending::Close(Chan::Data) | Pending::Connect(_) | Pending::Listen => {
                 self.channel = Channel::Closed;

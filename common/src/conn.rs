@@ -18,7 +18,8 @@ use crate::drain::{Live, is_draining};
 use crate::job::{Done, Job};
 use crate::server::Permit;
 use crate::session::{Action, Chan, Deadline, Event, Session};
-use crate::sockets::{Attempt, Buffer, Sockets};
+use crate::sockets::{Attempt, Sockets};
+use crate::stream::Buffer;
 
 /// The most that one turn moves, in bytes, and the most actions that it takes: afterwards others
 /// have theirs.
@@ -160,9 +161,13 @@ impl Conn {
     pub fn time_out(&mut self) {
         if self.lingering.is_some() {
             self.lingering = Some(LINGER_BYTES);
-        } else {
-            self.session.handle(Event::TimedOut);
+            return;
         }
+        if matches!(self.session.poll(), Action::Close(Chan::Data)) {
+            // The peer does not take what would tell it the end: closing closes all the same.
+            self.sockets.close_data();
+        }
+        self.session.handle(Event::TimedOut);
     }
 
     /// The control socket, which stays the same for as long as the connection lives.
@@ -243,7 +248,6 @@ impl Conn {
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
-            Action::End if self.control_ended => Step::End,
             Action::End => self.end(buffer),
             Action::Close(Chan::Control) if self.control_ended => Step::Answer(Event::Closed),
             Action::Close(Chan::Control) => Step::Linger,
@@ -278,10 +282,12 @@ impl Conn {
         if self.control_ended {
             return self.end_of_control();
         }
-        if self.mode == Mode::Readiness && !self.sockets.control_readable {
+        // What is secured is read without waiting: a piece of a record is not a request yet.
+        let waits = self.mode != Mode::Readiness && !self.sockets.control_is_secured();
+        if !waits && !self.sockets.control_readable {
             return self.go_idle();
         }
-        if self.mode != Mode::Readiness {
+        if waits {
             self.limit_blocking();
             self.live.idle();
         }
@@ -297,7 +303,7 @@ impl Conn {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 Step::Answer(Event::Failed(error))
             }
-            Err(_) if self.mode == Mode::Readiness => self.go_idle(),
+            Err(_) if !waits => self.go_idle(),
             Err(_) => Step::Answer(Event::TimedOut),
         }
     }
@@ -340,7 +346,10 @@ impl Conn {
     /// transfer, until the deadline.
     fn wait(&mut self) {
         let remaining = self.deadline.remaining();
-        let beside = !self.control_ended && self.session.accepts_control();
+        let descriptor = self.control_descriptor();
+        let beside = !self.control_ended
+            && self.session.accepts_control()
+            && concerns_data(&self.session.poll());
         let (awaited, flags) = match self.lingering {
             Some(_) => (self.sockets.control().as_fd(), PollFlags::POLLIN),
             None => self.sockets.awaited(&self.session.poll()),
@@ -353,8 +362,10 @@ impl Conn {
         match poll(watched, timeout) {
             Ok(0) if self.deadline.remaining().is_zero() => self.time_out(),
             _ => {
-                let ready = sockets[1].any() == Some(true);
-                self.sockets.control_readable |= ready;
+                let is_control = |socket: &PollFd<'_>| socket.as_fd().as_raw_fd() == descriptor;
+                let ready = |socket: &PollFd<'_>| socket.any() == Some(true);
+                let readable = sockets.iter().any(|socket| is_control(socket) && ready(socket));
+                self.sockets.control_readable |= readable;
             }
         }
     }
@@ -362,6 +373,10 @@ impl Conn {
     /// The session is over. If there is input that nobody has read, closing the socket would reset
     /// the connection, and take our last words with it (RFC 1122 §4.2.2.13).
     fn end(&mut self, buffer: &mut Buffer) -> Step {
+        self.sockets.end_control();
+        if self.control_ended {
+            return Step::End;
+        }
         match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
             Ok(1..) => Step::Linger,
             Ok(0) | Err(_) => Step::End,
@@ -369,6 +384,7 @@ impl Conn {
     }
 
     fn start_lingering(&mut self, buffer: &mut Buffer) -> bool {
+        self.sockets.end_control();
         let _ = self.sockets.control().shutdown(Shutdown::Write);
         self.lingering = Some(0);
         self.deadline = Clock { phase: None, end: Some(Instant::now() + LINGER) };
@@ -425,7 +441,8 @@ fn concerns_data(action: &Action<'_>) -> bool {
         Action::Read(chan)
         | Action::Write(chan, _)
         | Action::SendFile { to: chan, .. }
-        | Action::ReceiveFile { from: chan, .. } => *chan == Chan::Data,
+        | Action::ReceiveFile { from: chan, .. }
+        | Action::StartTls(chan, _) => *chan == Chan::Data,
         Action::Accept | Action::Connect(_) => true,
         Action::Listen | Action::Close(_) | Action::Run(_) | Action::End => false,
     }

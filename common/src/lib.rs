@@ -3,12 +3,14 @@
 //!
 //! An architecture's `main` calls [`serve`] and decides who accepts and who runs which connection.
 
+pub mod certificate;
 pub mod conformance;
 pub mod conn;
 mod drain;
 pub mod echo;
 pub mod ftp;
 pub mod http;
+mod implicit_tls;
 pub mod job;
 mod limits;
 mod options;
@@ -17,6 +19,8 @@ pub mod protocol;
 pub mod server;
 pub mod session;
 mod sockets;
+mod stream;
+mod tls;
 
 pub use conn::{Conn, Wait};
 pub use drain::is_draining;

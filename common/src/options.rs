@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, Args, Command, FromArgMatches, value_parser};
 
+use crate::certificate::TlsOptions;
 use crate::protocol::Protocol;
 
 /// An architecture, as its command line shows it. Made by [`architecture!`](crate::architecture).
@@ -79,6 +80,8 @@ pub(crate) struct Options {
     /// The server that HTTP's /backend/MILLISECONDS calls
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub(crate) backend: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser<u64> {

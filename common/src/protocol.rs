@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use crate::implicit_tls::Secured;
 use crate::session::{Session, SharedSettings};
 use crate::{echo, ftp, http};
 
@@ -21,9 +22,9 @@ impl Protocol {
     /// A session for a client that has just connected from `peer`.
     pub fn session(self, settings: &SharedSettings, peer: IpAddr) -> Box<dyn Session> {
         match self {
-            Protocol::Echo => Box::new(echo::Session::new(settings)),
+            Protocol::Echo => Secured::or_plain(settings, Box::new(echo::Session::new(settings))),
             Protocol::Ftp => Box::new(ftp::Session::new(settings, peer)),
-            Protocol::Http => Box::new(http::Session::new(settings)),
+            Protocol::Http => Secured::or_plain(settings, Box::new(http::Session::new(settings))),
         }
     }
 

@@ -84,6 +84,7 @@ impl Server {
     /// Listens, and says so in one line on standard output. An error is a line for the user.
     fn start(options: &Options, workers: usize) -> Result<Self, String> {
         let root = open_root(options)?;
+        let tls = options.tls.config(options.listen)?;
         let descriptors_max =
             raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
@@ -104,6 +105,7 @@ impl Server {
             writable: options.writable,
             idle_timeout,
             backend: options.backend,
+            tls,
             now: coarse_now,
         };
         let address = listener.local_addr().map_err(|error| error.to_string())?;

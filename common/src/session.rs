@@ -46,6 +46,29 @@ pub struct Deadline {
     pub limit: Duration,
 }
 
+/// With what a server secures its connections: its certificate and its key. Sessions know only that
+/// it is there, and lend it.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// For [`Chan::Control`], where the client is given tickets by which it can resume the session
+    /// on another connection.
+    pub control: Arc<rustls::ServerConfig>,
+    /// For [`Chan::Data`], where it is given none: a client that only sends would not read them,
+    /// and closing a connection with something unread in it resets it, and loses what was
+    /// sent.
+    pub data: Arc<rustls::ServerConfig>,
+}
+
+impl TlsConfig {
+    /// The one for this connection.
+    pub fn of(&self, chan: Chan) -> &Arc<rustls::ServerConfig> {
+        match chan {
+            Chan::Control => &self.control,
+            Chan::Data => &self.data,
+        }
+    }
+}
+
 /// The two connections that a session can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chan {
@@ -99,6 +122,9 @@ pub enum Action<'a> {
     /// that is of the same family and not loopback. Replaces whatever `Data` was. Answered by
     /// [`Event::Opened`].
     Connect(SocketAddr),
+    /// Secure a connection, which is open, with TLS: from then on what is read and written is what
+    /// was meant. Answered by [`Event::Secured`].
+    StartTls(Chan, &'a TlsConfig),
     /// Close a connection. `Close(Data)` closes its port too; a channel that is not open is closed
     /// already. `Close(Control)` is for a session whose last words shall arrive although its client
     /// may still be sending: the executor ends our side, and discards for a bounded time what comes
@@ -127,6 +153,8 @@ pub enum Event<'a> {
     Listening(SocketAddr),
     /// The data connection is there, with this peer.
     Opened(SocketAddr),
+    /// The connection is secured.
+    Secured,
     /// The connection is closed.
     Closed,
     /// The job is done.
@@ -152,6 +180,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Where HTTP's `/backend/…` calls.
     pub backend: Option<SocketAddr>,
+    /// With what connections are secured, if they can be.
+    pub tls: Option<Arc<TlsConfig>>,
     /// The time of day; a test puts a constant here.
     pub now: fn() -> SystemTime,
 }

@@ -6,59 +6,19 @@
 //! **Invariant:** an operation that cannot be done now changes nothing and says
 //! [`Attempt::NotReady`].
 
-use std::cell::RefCell;
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::FileExt;
 
-use nix::errno::Errno;
 use nix::libc;
 use nix::poll::PollFlags;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::session::{Action, Chan, Event};
+use crate::stream::{Buffer, Stream};
 
-/// The size of the one hot input buffer that a thread has, in bytes.
-const BUFFER_BYTES: usize = 64 * 1024;
-/// The most that one `sendfile` is asked for, in bytes: a fast client must not keep a thread in the
-/// kernel.
-const SENDFILE_BYTES: u64 = 1024 * 1024;
 /// A data port waits for one client; a few strangers may queue before it.
 const DATA_BACKLOG: i32 = 16;
-
-/// The input buffer of a thread, lent to whichever connection it is working for.
-pub(crate) struct Buffer(Vec<u8>);
-
-thread_local! {
-    static BUFFER: RefCell<Buffer> = RefCell::new(Buffer(Vec::with_capacity(BUFFER_BYTES)));
-}
-
-impl Buffer {
-    /// Lends this thread's buffer.
-    pub(crate) fn lend<T>(work: impl FnOnce(&mut Buffer) -> T) -> T {
-        BUFFER.with_borrow_mut(work)
-    }
-
-    /// Receives into the buffer, which is not cleared before: a thread touches as many of its pages
-    /// as its clients fill.
-    #[allow(unsafe_code, reason = "the buffer is filled without being zeroed first")]
-    fn fill(&mut self, socket: BorrowedFd<'_>, flags: i32) -> io::Result<usize> {
-        self.0.clear();
-        let received = uninterrupted(|| {
-            SockRef::from(&socket).recv_with_flags(self.0.spare_capacity_mut(), flags)
-        })?;
-        // SAFETY: the kernel has written that many bytes at the start of the spare capacity.
-        unsafe { self.0.set_len(received) };
-        Ok(received)
-    }
-
-    /// What was last received.
-    pub(crate) fn input(&self) -> &[u8] {
-        &self.0
-    }
-}
 
 /// What came of trying an action.
 pub(crate) enum Attempt {
@@ -74,8 +34,8 @@ pub(crate) enum Attempt {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact about another socket")]
 pub(crate) struct Sockets {
-    control: TcpStream,
-    data: Option<TcpStream>,
+    control: Stream,
+    data: Option<Stream>,
     /// The port that a data connection is awaited on.
     port: Option<TcpListener>,
     /// `data` is not connected yet.
@@ -93,7 +53,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     pub(crate) fn new(control: TcpStream) -> Self {
         Sockets {
-            control,
+            control: Stream::new(control),
             data: None,
             port: None,
             connecting: false,
@@ -105,14 +65,19 @@ impl Sockets {
     }
 
     pub(crate) fn control(&self) -> &TcpStream {
-        &self.control
+        self.control.socket()
+    }
+
+    /// Whether the control connection is secured, and so never waited for in a read.
+    pub(crate) fn control_is_secured(&self) -> bool {
+        self.control.is_secured()
     }
 
     /// The data sockets that have appeared since this was last asked.
     pub(crate) fn new_data_descriptors(&mut self) -> [Option<RawFd>; 2] {
         let data = self.data.as_ref().filter(|_| std::mem::take(&mut self.new_data));
         let port = self.port.as_ref().filter(|_| std::mem::take(&mut self.new_port));
-        [data.map(AsRawFd::as_raw_fd), port.map(AsRawFd::as_raw_fd)]
+        [data.map(|data| data.socket().as_raw_fd()), port.map(AsRawFd::as_raw_fd)]
     }
 
     /// The socket that an action which was not ready waits for, and what for.
@@ -121,18 +86,21 @@ impl Sockets {
             Action::Write(chan, _) | Action::SendFile { to: chan, .. } => {
                 (*chan, PollFlags::POLLOUT)
             }
-            Action::Connect(_) => (Chan::Data, PollFlags::POLLOUT),
-            Action::Read(chan) | Action::ReceiveFile { from: chan, .. } => {
-                (*chan, PollFlags::POLLIN)
-            }
+            Action::Connect(_) | Action::Close(_) => (Chan::Data, PollFlags::POLLOUT),
+            Action::Read(chan)
+            | Action::ReceiveFile { from: chan, .. }
+            | Action::StartTls(chan, _) => (*chan, PollFlags::POLLIN),
             _ => (Chan::Data, PollFlags::POLLIN),
         };
-        let descriptor = match (chan, action, &self.data, &self.port) {
-            (Chan::Data, Action::Accept, _, Some(port)) => port.as_fd(),
-            (Chan::Data, _, Some(data), _) => data.as_fd(),
-            _ => self.control.as_fd(),
+        if let (Action::Accept, Some(port)) = (action, &self.port) {
+            return (port.as_fd(), flags);
+        }
+        let stream = match (chan, &self.data) {
+            (Chan::Data, Some(data)) => data,
+            _ => &self.control,
         };
-        (descriptor, flags)
+        let flags = if stream.wants_write() { PollFlags::POLLOUT } else { flags };
+        (stream.socket().as_fd(), flags)
     }
 
     /// Tries an action on a socket once. `Run` and `End` are not for sockets, and a read of the
@@ -140,15 +108,28 @@ impl Sockets {
     pub(crate) fn attempt(&mut self, action: &Action<'_>, buffer: &mut Buffer) -> Attempt {
         let result = match *action {
             Action::Read(chan) => {
-                let filled = self.stream(chan).and_then(|stream| buffer.fill(stream, 0));
-                filled.map(|_| Attempt::Input(chan))
+                let received = self.stream(chan).and_then(|stream| stream.receive(0, buffer));
+                received.map(|_| Attempt::Input(chan))
             }
-            Action::Write(chan, bytes) => self.stream(chan).and_then(|stream| send(stream, bytes)),
+            Action::Write(to, bytes) => {
+                let sent = self.stream(to).and_then(|stream| stream.send(bytes));
+                sent.map(|count| Attempt::Event(Event::Wrote(count)))
+            }
             Action::SendFile { to, file, offset, length } => {
-                self.stream(to).and_then(|stream| send_file(stream, file, offset, length))
+                let stream = self.stream(to);
+                let sent = stream.and_then(|to| to.send_file(file, offset, length, buffer));
+                sent.map(|count| Attempt::Event(Event::Wrote(count)))
             }
             Action::ReceiveFile { from, file, offset } => {
-                self.stream(from).and_then(|stream| receive_file(stream, file, offset, buffer))
+                let stream = self.stream(from);
+                let received = stream.and_then(|from| from.receive_file(file, offset, buffer));
+                received.map(|count| Attempt::Event(Event::Received(count)))
+            }
+            Action::StartTls(chan, config) => {
+                let secured = self.stream(chan).and_then(|stream| stream.secure(config.of(chan)));
+                // The peer's first words may have come with the end of the handshake.
+                self.control_readable |= chan == Chan::Control && secured.is_ok();
+                secured.map(|()| Attempt::Event(Event::Secured))
             }
             Action::Listen => self.listen(),
             Action::Accept => self.accept(),
@@ -164,33 +145,42 @@ impl Sockets {
         })
     }
 
-    /// Reads from the control connection, waiting only if `flags` and the socket say so.
+    /// Reads from the control connection, waiting only if `flags` and the socket say so, and not if
+    /// it is secured.
     ///
-    /// A read that comes up short has drained the socket, so that the next one would only find
-    /// `EAGAIN`; unless the end of the stream is known to be behind it, which no further edge
-    /// would announce.
+    /// What has drained the socket need not be followed by a read that would only find `EAGAIN`;
+    /// unless the end of the stream is known to be behind it, which no further edge would announce.
     pub(crate) fn read_control(&mut self, flags: i32, buffer: &mut Buffer) -> io::Result<usize> {
-        let result = buffer.fill(self.control.as_fd(), flags);
-        self.control_readable = match &result {
-            Ok(received) => *received == BUFFER_BYTES || self.control_closing,
-            Err(_) => false,
-        };
-        result
+        match self.control.receive(flags, buffer) {
+            Ok(received) => {
+                self.control_readable = !received.drained || self.control_closing;
+                Ok(received.bytes)
+            }
+            Err(error) => {
+                self.control_readable = false;
+                // Many clients leave without a word for it, and nothing hangs on it here.
+                if error.kind() == io::ErrorKind::UnexpectedEof { Ok(0) } else { Err(error) }
+            }
+        }
     }
 
-    fn stream(&self, chan: Chan) -> io::Result<BorrowedFd<'_>> {
+    /// Tells the client of a secured connection that nothing more comes, if that goes at once.
+    pub(crate) fn end_control(&mut self) {
+        if self.control.is_secured() {
+            let _ = self.control.end();
+        }
+    }
+
+    fn stream(&mut self, chan: Chan) -> io::Result<&mut Stream> {
         match chan {
-            Chan::Control => Ok(self.control.as_fd()),
-            Chan::Data => match &self.data {
-                Some(data) => Ok(data.as_fd()),
-                None => Err(io::ErrorKind::NotConnected.into()),
-            },
+            Chan::Control => Ok(&mut self.control),
+            Chan::Data => self.data.as_mut().ok_or(io::ErrorKind::NotConnected.into()),
         }
     }
 
     fn listen(&mut self) -> io::Result<Attempt> {
         self.close_data();
-        let mut address = self.control.local_addr()?;
+        let mut address = self.control().local_addr()?;
         address.set_port(0);
         let socket = Socket::new(
             Domain::for_address(address),
@@ -215,7 +205,7 @@ impl Sockets {
             match port.accept() {
                 Ok((stream, peer)) => {
                     stream.set_nonblocking(true)?;
-                    self.data = Some(stream);
+                    self.data = Some(Stream::new(stream));
                     self.new_data = true;
                     return Ok(Attempt::Event(Event::Opened(peer)));
                 }
@@ -230,7 +220,7 @@ impl Sockets {
             self.close_data();
             let domain = Domain::for_address(address);
             let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-            let mut local = self.control.local_addr()?;
+            let mut local = self.control().local_addr()?;
             // A client that guards its ports expects us at the address that it knows.
             if local.is_ipv4() == address.is_ipv4() && !local.ip().is_loopback() {
                 local.set_port(0);
@@ -243,10 +233,10 @@ impl Sockets {
                 }
                 Err(error) => return Err(error),
             }
-            self.data = Some(socket.into());
+            self.data = Some(Stream::new(socket.into()));
             self.new_data = true;
         }
-        let data = self.data.as_ref().expect("a socket that connects is there");
+        let data = self.data.as_ref().expect("a socket that connects is there").socket();
         if let Some(error) = data.take_error()? {
             self.close_data();
             return Err(error);
@@ -263,15 +253,17 @@ impl Sockets {
         }
     }
 
-    /// A reset that has already arrived is told: bytes that were sent are then not where they
-    /// belong.
     fn close(&mut self) -> io::Result<Attempt> {
-        let error = self.data.as_ref().map_or(Ok(None), TcpStream::take_error);
+        let ended = self.data.as_mut().map_or(Ok(()), Stream::end);
+        if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            return Ok(Attempt::NotReady);
+        }
         self.close_data();
-        error?.map_or(Ok(Attempt::Event(Event::Closed)), Err)
+        ended.map(|()| Attempt::Event(Event::Closed))
     }
 
-    fn close_data(&mut self) {
+    /// Closes at once, and says nothing.
+    pub(crate) fn close_data(&mut self) {
         self.data = None;
         self.port = None;
         self.connecting = false;
@@ -285,40 +277,4 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
         || matches!(error.raw_os_error(), Some(libc::EPROTO | libc::EHOSTUNREACH | libc::ENETDOWN))
-}
-
-fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Attempt> {
-    uninterrupted(|| SockRef::from(&stream).send_with_flags(bytes, libc::MSG_NOSIGNAL))
-        .map(|sent| Attempt::Event(Event::Wrote(sent)))
-}
-
-fn send_file(stream: BorrowedFd<'_>, file: &File, offset: u64, length: u64) -> io::Result<Attempt> {
-    let mut offset = offset as libc::off64_t;
-    let count = length.min(SENDFILE_BYTES) as usize;
-    uninterrupted(|| {
-        nix::sys::sendfile::sendfile64(stream, file, Some(&mut offset), count).map_err(Errno::into)
-    })
-    .map(|sent| Attempt::Event(Event::Wrote(sent)))
-}
-
-/// Files are always ready: a write to the disk blocks whoever does it, also a reactor. That is a
-/// weakness of readiness on Linux, which completion does not have.
-fn receive_file(
-    stream: BorrowedFd<'_>,
-    file: &File,
-    offset: u64,
-    buffer: &mut Buffer,
-) -> io::Result<Attempt> {
-    let received = buffer.fill(stream, 0)?;
-    file.write_all_at(buffer.input(), offset)?;
-    Ok(Attempt::Event(Event::Received(received)))
-}
-
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
@@ -17,7 +17,7 @@ use cap_std::fs::Dir;
 use clap::ValueEnum;
 use common::conformance::{Client, Fault, Outcome, run};
 use common::protocol::Protocol;
-use common::session::Settings;
+use common::session::{Settings, TlsConfig};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -108,6 +108,13 @@ fn http(requests: &[&str]) -> Transcript {
     Transcript { control, data, leaves: &[], timed: false }
 }
 
+/// With it, those protocols that are secured from the first byte are played within TLS.
+fn certificate() -> Arc<TlsConfig> {
+    static CERTIFICATE: OnceLock<Arc<TlsConfig>> = OnceLock::new();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    CERTIFICATE.get_or_init(|| common::certificate::self_signed(address).unwrap()).clone()
+}
+
 /// A root with one file and one folder, of a fixed time; in memory where that is possible, because
 /// there are thousands of them.
 fn root() -> tempfile::TempDir {
@@ -146,6 +153,7 @@ fn play_leaving(
         writable: true,
         idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
+        tls: Some(certificate()),
         now: || SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365),
     };
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -18,6 +18,7 @@ fn settings(root: &tempfile::TempDir) -> SharedSettings {
         writable: false,
         idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
+        tls: None,
         now: || SystemTime::UNIX_EPOCH,
     })
 }

@@ -55,6 +55,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
         writable: false,
         idle_timeout: Duration::from_mins(1),
         backend: None,
+        tls: None,
         now: || SystemTime::UNIX_EPOCH,
     };
     protocol.session(&Arc::new(settings), IpAddr::V4(Ipv4Addr::LOCALHOST))

@@ -52,7 +52,7 @@ impl Session {
             Verb::Account | Verb::StructureMount => self.say("502 Not implemented."),
             Verb::Allocate => self.say("202 No need to."),
             Verb::Append => self.store(argument, Placement::End),
-            Verb::Authenticate => self.say("502 No security here."),
+            Verb::Authenticate => self.authenticate(argument),
             Verb::ChangeDirectory => self.look(argument, Work::ChangeDirectory),
             Verb::ChangeToParent => self.look(b"..", Work::ChangeDirectory),
             Verb::Delete => self.change(argument, "250 Deleted.", Job::RemoveFile),
@@ -60,7 +60,9 @@ impl Session {
             Verb::ExtendedPort => self.extended_port(argument),
             Verb::Facts => self.look(argument, Work::Facts),
             Verb::FactsList => self.list(argument, Format::Facts),
-            Verb::Features => reply::features(&mut self.output, self.facts),
+            Verb::Features => {
+                reply::features(&mut self.output, self.facts, self.settings.tls.is_some());
+            }
             Verb::Help => reply::help(&mut self.output),
             Verb::List => self.list(argument, Format::Long),
             Verb::MakeDirectory => self.make_directory(argument),
@@ -76,12 +78,16 @@ impl Session {
                 let folder = self.folder.absolute();
                 reply::quoted(&mut self.output, &folder, "is the current directory.");
             }
-            Verb::Protection | Verb::ProtectionBuffer => self.say("503 Say AUTH first."),
+            Verb::Protection => self.protection(argument),
+            Verb::ProtectionBuffer => self.protection_buffer(argument),
             Verb::Quit => {
                 self.say("221 Goodbye.");
                 self.state = State::Over;
             }
-            Verb::Reinitialize => self.reinitialize("220 Ready for a new user.", Login::None),
+            Verb::Reinitialize => {
+                self.forget_protection();
+                self.reinitialize("220 Ready for a new user.", Login::None);
+            }
             Verb::RemoveDirectory => self.change(argument, "250 Removed.", Job::RemoveDirectory),
             Verb::RenameFrom => self.look(argument, Work::RenameFrom),
             Verb::RenameTo => self.say("503 Say RNFR first."),
@@ -136,7 +142,7 @@ impl Session {
     }
 
     /// Another user begins anew.
-    fn reinitialize(&mut self, text: &str, login: Login) {
+    pub(super) fn reinitialize(&mut self, text: &str, login: Login) {
         self.say(text);
         self.login = login;
         self.folder = VirtualPath::default();

@@ -211,7 +211,7 @@ impl Session {
 
     /// Begins a transfer that has been announced with 150.
     pub(super) fn begin(&mut self, payload: Payload) {
-        let transfer = Transfer::new(self.route, payload);
+        let transfer = Transfer::new(self.route, self.data_security(), payload);
         self.state = State::Transferring(Box::new(transfer));
     }
 

@@ -69,6 +69,11 @@ impl Lines {
         Some(line)
     }
 
+    /// Forgets whatever has come, complete or not.
+    pub(super) fn clear(&mut self) {
+        *self = Lines::default();
+    }
+
     /// The complete lines in their order, without their ends.
     pub(super) fn peek(&self) -> impl Iterator<Item = &[u8]> {
         self.complete().map(trim)

@@ -1,5 +1,6 @@
-//! An FTP server's side of one conversation (RFC 959, and 1123, 2389, 2428, 2577, 3659 that mend
-//! it), for today's clients: curl, wget, lftp, Python's ftplib, `FileZilla`, tnftp, inetutils-ftp.
+//! An FTP server's side of one conversation (RFC 959, and 1123, 2389, 2428, 2577, 3659, 4217 that
+//! mend it), for today's clients: curl, wget, lftp, Python's ftplib, `FileZilla`, tnftp,
+//! inetutils-ftp.
 //!
 //! **Invariant:** replies leave in the order of the commands, one final reply each; only the reply
 //! to STAT overtakes a transfer, and ABOR cuts it. 226 is said when every byte is where it belongs,
@@ -12,6 +13,7 @@
 //! | `path.rs` | what a client calls a file, and what the served folder calls it |
 //! | `session.rs` | the state machine: what is waited for, and what follows |
 //! | `commands.rs` | what each command does; login and parameters |
+//! | `security.rs` | AUTH, PBSZ, PROT |
 //! | `files.rs` | files, directories, downloads and listings |
 //! | `uploads.rs` | uploads, up to the open file |
 //! | `data.rs` | how the data connection is named |
@@ -22,7 +24,7 @@
 //!
 //! Known limits, each where it is: TYPE A transfers files as they are, as vsftpd does unless told
 //! otherwise (a conversion would need every byte in user space, and clients of today ask for
-//! TYPE I). Logins are anonymous; TLS is refused with 502.
+//! TYPE I). Logins are anonymous.
 
 mod command;
 mod commands;
@@ -33,6 +35,7 @@ mod lines;
 mod listing;
 mod path;
 mod reply;
+mod security;
 mod session;
 mod transfer;
 mod uploads;

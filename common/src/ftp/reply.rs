@@ -18,6 +18,7 @@ pub(super) const LOGIN_FIRST: &str = "530 Log in first, with USER and PASS.";
 pub(super) const READ_ONLY: &str = "550 Permission denied: this server is read-only.";
 pub(super) const NO_DATA_ADDRESS: &str = "425 Say PASV, EPSV, PORT or EPRT first.";
 pub(super) const NO_CONNECTION: &str = "425 The data connection could not be opened.";
+pub(super) const NOT_SECURED: &str = "425 The data connection could not be secured.";
 pub(super) const NO_PORT: &str = "425 No port could be opened.";
 pub(super) const ABORTED: &str = "426 Transfer aborted.";
 pub(super) const BROKEN: &str = "426 The data connection broke, transfer aborted.";
@@ -64,6 +65,7 @@ pub(super) fn interruption(error: &io::Error) -> &'static str {
         | Kind::NetworkUnreachable
         | Kind::NetworkDown
         | Kind::UnexpectedEof
+        | Kind::InvalidData
         | Kind::TimedOut => BROKEN,
         _ => LOCAL_ERROR,
     }
@@ -97,10 +99,14 @@ pub(super) fn quoted(output: &mut Vec<u8>, path: &[u8], text: &str) {
     line(output, text);
 }
 
+/// What RFC 4217 §6 adds to them.
+const SECURITY_FEATURES: &[&str] = &["AUTH TLS", "PBSZ", "PROT"];
+
 /// The reply to FEAT (RFC 2389 §3.2).
-pub(super) fn features(output: &mut Vec<u8>, facts: Facts) {
+pub(super) fn features(output: &mut Vec<u8>, facts: Facts, secure: bool) {
     line(output, "211-Features:");
-    for feature in FEATURES {
+    let security = if secure { SECURITY_FEATURES } else { &[] };
+    for feature in FEATURES.iter().chain(security) {
         line(output, &format!(" {feature}"));
     }
     line(output, &format!(" MLST {}", facts.feature()));

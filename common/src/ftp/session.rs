@@ -5,7 +5,8 @@
 //!              v                                             │
 //!  ──> Command ──> Working (a job) ──> Transferring ─────────┤
 //!        │   ├───> Listening (PASV) ─────────────────────────┤
-//!        │   └───> Releasing (a port not wanted any more) ───┘
+//!        │   ├───> Releasing (a port not wanted any more) ───┤
+//!        │   └───> Securing (AUTH) ──────────────────────────┘
 //!        v
 //!       Over
 //! ```
@@ -33,6 +34,7 @@ use super::lines::Lines;
 use super::listing::Facts;
 use super::path::VirtualPath;
 use super::reply;
+use super::security::Security;
 use super::transfer::{Progress, Route, Transfer};
 
 /// The largest buffer that is kept between two commands, in bytes.
@@ -52,7 +54,7 @@ pub struct Session {
     pub(super) settings: SharedSettings,
     /// The client's address, as IPv4 if it is an IPv4-mapped one.
     pub(super) peer: IpAddr,
-    lines: Lines,
+    pub(super) lines: Lines,
     pub(super) output: Vec<u8>,
     sent: usize,
     pub(super) state: State,
@@ -72,6 +74,7 @@ pub struct Session {
     /// The client has said EPSV ALL.
     pub(super) extended_only: bool,
     pub(super) facts: Facts,
+    pub(super) security: Security,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,8 @@ pub(super) enum State {
     Listening { extended: bool },
     /// A port that is not wanted any more is being closed.
     Releasing,
+    /// The control connection is being secured.
+    Securing,
     /// Boxed, because an idle session shall be small.
     Transferring(Box<Transfer>),
     /// There is nothing left to do but to say what is to be said.
@@ -142,6 +147,7 @@ impl Session {
             route: Route::Unknown,
             extended_only: false,
             facts: Facts::default(),
+            security: Security::default(),
         };
         session.say(reply::GREETING);
         session
@@ -197,7 +203,7 @@ impl Session {
     }
 
     /// Nothing reaches the client any more: what is half done is undone.
-    fn gone(&mut self) {
+    pub(super) fn gone(&mut self) {
         self.control = Control::Gone;
         self.clear_output();
         match &mut self.state {
@@ -227,6 +233,10 @@ impl Session {
                 self.next_phase();
             }
             State::Releasing => self.next_phase(),
+            State::Securing => {
+                self.secured(&event);
+                self.next_phase();
+            }
             State::Transferring(transfer) => self.transferred(transfer, event),
             State::Over => self.state = State::Over,
         }
@@ -314,6 +324,10 @@ impl crate::session::Session for Session {
             State::Working(job, _) => Action::Run(job.take().expect("a job is handed over once")),
             State::Listening { .. } => Action::Listen,
             State::Releasing => Action::Close(Chan::Data),
+            State::Securing => match &self.settings.tls {
+                Some(config) => Action::StartTls(Chan::Control, config),
+                None => unreachable!("AUTH is refused without a certificate"),
+            },
             State::Transferring(transfer) => transfer.action(&self.settings.root),
             State::Over => Action::End,
         }

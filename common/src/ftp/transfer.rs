@@ -1,10 +1,10 @@
 //! A transfer, from its data connection to its final reply.
 //!
 //! ```text
-//!  Connect ──> Move <──> Fetch (listings)
-//!     │         │          │
-//!     └─────────┴──────────┴──> Close ──> Commit (uploads) ──> finished
-//!                                 └──────────┴──> Remove ────> finished
+//!  Connect ──> Secure (PROT P) ──> Move <──> Fetch (listings)
+//!     │          │                  │         │
+//!     └──────────┴──────────────────┴─────────┴──> Close ──> Commit (uploads) ──> finished
+//!                                                    └──────────┴──> Remove ────> finished
 //! ```
 //!
 //! **Invariant:** it succeeds when its data connection was closed in order and, for an upload, the
@@ -13,9 +13,10 @@
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::job::{Done, Job, Listing, Root};
-use crate::session::{Action, Chan, Event};
+use crate::session::{Action, Chan, Event, TlsConfig};
 
 use super::listing::Printer;
 use super::path::VirtualPath;
@@ -36,6 +37,8 @@ pub(super) enum Route {
 #[derive(Debug)]
 pub(super) struct Transfer {
     route: Route,
+    /// With what its data connection is to be secured, if it is.
+    security: Option<Arc<TlsConfig>>,
     step: Step,
     payload: Payload,
     /// In bytes.
@@ -47,6 +50,7 @@ pub(super) struct Transfer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Connect,
+    Secure,
     Move,
     Fetch,
     Close,
@@ -84,8 +88,8 @@ pub(super) enum Progress {
 }
 
 impl Transfer {
-    pub(super) fn new(route: Route, payload: Payload) -> Self {
-        Transfer { route, step: Step::Connect, payload, moved: 0, failure: None }
+    pub(super) fn new(route: Route, security: Option<Arc<TlsConfig>>, payload: Payload) -> Self {
+        Transfer { route, security, step: Step::Connect, payload, moved: 0, failure: None }
     }
 
     /// The final reply.
@@ -100,12 +104,12 @@ impl Transfer {
 
     /// Whether it waits for its data connection to come about.
     pub(super) fn is_connecting(&self) -> bool {
-        self.step == Step::Connect
+        matches!(self.step, Step::Connect | Step::Secure)
     }
 
     /// Whether the client may still cut it, or ask how it goes.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.step, Step::Connect | Step::Move)
+        matches!(self.step, Step::Connect | Step::Secure | Step::Move)
     }
 
     pub(super) fn is_upload(&self) -> bool {
@@ -118,6 +122,10 @@ impl Transfer {
                 Route::Active(address) => Action::Connect(address),
                 Route::Passive | Route::Unknown => Action::Accept,
             },
+            Step::Secure => {
+                let config = self.security.as_ref();
+                Action::StartTls(Chan::Data, config.expect("Secure follows only where it is so"))
+            }
             Step::Move => self.payload.moving(),
             Step::Fetch => Action::Run(self.payload.fetch()),
             Step::Close => Action::Close(Chan::Data),
@@ -130,6 +138,7 @@ impl Transfer {
         let before = (self.step, self.moved);
         match self.step {
             Step::Connect => self.connected(&event, owner),
+            Step::Secure => self.secured(&event),
             Step::Move => self.shifted(event),
             Step::Fetch => self.fetched(event),
             Step::Close => return self.closed(&event),
@@ -142,7 +151,7 @@ impl Transfer {
     /// Cuts it, with this reply. A second failure does not hide the first. One that is being
     /// closed is still lost; one whose connection is closed is out of the client's hands.
     pub(super) fn fail(&mut self, reply: &'static str) {
-        if matches!(self.step, Step::Connect | Step::Move | Step::Fetch | Step::Close) {
+        if !matches!(self.step, Step::Commit | Step::Remove) {
             self.failure.get_or_insert(reply);
             self.step = Step::Close;
         }
@@ -152,10 +161,18 @@ impl Transfer {
     fn connected(&mut self, event: &Event<'_>, owner: IpAddr) {
         match event {
             Event::Opened(peer) if peer.ip().to_canonical() == owner => {
-                self.step = self.payload.next_step();
+                let secure = self.security.is_some();
+                self.step = if secure { Step::Secure } else { self.payload.next_step() };
             }
             Event::Opened(_) if self.route == Route::Passive => {}
             _ => self.fail(reply::NO_CONNECTION),
+        }
+    }
+
+    fn secured(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Secured => self.step = self.payload.next_step(),
+            _ => self.fail(reply::NOT_SECURED),
         }
     }
 

@@ -18,7 +18,7 @@ fn refusal(architecture: &Architecture, arguments: &[&str]) -> String {
 
 #[test]
 fn each_mistake_gets_one_line_that_names_it() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--protocol", "gopher"], "ftp, http"),
         (&["--listen", "localhost:2121"], "such as 127.0.0.1:2121"),
@@ -26,6 +26,11 @@ fn each_mistake_gets_one_line_that_names_it() {
         (&["--max-connections", "0"], "--max-connections"),
         (&["--idle-timeout", "soon"], "--idle-timeout"),
         (&["--listen", "192.0.2.1:0"], "192.0.2.1:0"),
+        (&["--tls-cert", "x"], "--tls-cert needs --tls-key"),
+        (&["--tls-key", "x"], "--tls-key needs --tls-cert"),
+        (&["--tls-cert", "x", "--tls-key", "x", "--tls-self-signed"], "either"),
+        (&["--tls-cert", "/no/such", "--tls-key", "x"], "--tls-cert /no/such"),
+        (&["--tls-cert", "/dev/null", "--tls-key", "x"], "no certificate"),
     ];
     for architecture in architectures() {
         for (arguments, named) in cases {
@@ -60,7 +65,7 @@ fn help_names_every_flag() {
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();
         let flags = "protocol listen root max-connections max-per-ip idle-timeout grace backlog \
-                     backend writable";
+                     backend writable tls-cert tls-key tls-self-signed";
         for flag in flags.split_whitespace() {
             assert!(help.contains(&format!("--{flag}")), "{}: --{flag}", architecture.name);
         }

@@ -19,7 +19,7 @@ fn reset(stream: &TcpStream) {
 }
 
 /// After the peers are gone the server is as it was before them.
-fn leaks_nothing(server: &mut Server, abuse: impl Fn(&Server)) {
+pub(crate) fn leaks_nothing(server: &mut Server, abuse: impl Fn(&Server)) {
     let visit = |server: &Server| drop(Dialogue::login(server));
     visit(server);
     let before = eventually("the first client is gone", || settled(server));

@@ -1,4 +1,4 @@
-"""What Python's ftplib does with a server: python3 ftplib_session.py PORT FILE NAME ACTIVE
+"""What Python's ftplib does with a server: python3 ftplib_session.py PORT FILE NAME active|passive [secure]
 
 Uploads FILE as NAME, downloads it again whole and from its middle, lists, renames and deletes it. Ends with an
 assertion where something is not as it should be.
@@ -11,9 +11,12 @@ import sys
 port, path, name, active = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "active"
 content = open(path, "rb").read()
 
-ftp = ftplib.FTP()
+secure = "secure" in sys.argv[5:]
+ftp = ftplib.FTP_TLS() if secure else ftplib.FTP()
 ftp.connect("127.0.0.1", port, timeout=30)
 ftp.login()
+if secure:
+    ftp.prot_p()
 ftp.set_pasv(not active)
 ftp.mkd(name)
 ftp.cwd(name)

@@ -1,7 +1,7 @@
 //! Finds the architectures, starts and stops their servers, and makes the folders that they serve.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -214,10 +214,16 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 pub(crate) struct Dialogue(BufReader<TcpStream>);
 
 impl Dialogue {
-    /// Connects, and logs in anonymously.
-    pub(crate) fn login(server: &Server) -> Self {
+    /// Connects, and is greeted.
+    pub(crate) fn begin(server: &Server) -> Self {
         let mut dialogue = Dialogue(BufReader::new(server.connect()));
         dialogue.expect("220");
+        dialogue
+    }
+
+    /// Connects, and logs in anonymously.
+    pub(crate) fn login(server: &Server) -> Self {
+        let mut dialogue = Self::begin(server);
         dialogue.send("USER anonymous\r\nPASS x\r\nTYPE I\r\n");
         dialogue.expect("331");
         dialogue.expect("230");
@@ -242,6 +248,15 @@ impl Dialogue {
         let mut line = String::new();
         let _ = self.0.read_line(&mut line);
         line
+    }
+
+    /// Says nothing more, and hears the rest.
+    pub(crate) fn rest(mut self) -> Vec<u8> {
+        self.0.get_ref().shutdown(Shutdown::Write).unwrap();
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let _ = self.0.read_to_end(&mut rest);
+        rest
     }
 
     /// Opens a data connection the extended passive way.

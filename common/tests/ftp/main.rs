@@ -4,5 +4,6 @@
 
 mod commands;
 mod contract;
+mod security;
 mod transfers;
 mod world;

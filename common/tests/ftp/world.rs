@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) failure: Option<io::ErrorKind>,
     pub(crate) connected_to: Option<SocketAddr>,
     pub(crate) data_open: bool,
+    /// The connections that were secured, in their order.
+    pub(crate) secured: Vec<Chan>,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             writable,
             idle_timeout: Duration::from_mins(2),
             backend: None,
+            tls: None,
             now: || SystemTime::UNIX_EPOCH,
         });
         let peer: IpAddr = peer.parse().unwrap();
@@ -76,6 +79,7 @@ impl World {
             failure: None,
             connected_to: None,
             data_open: false,
+            secured: Vec::new(),
         };
         assert_eq!(world.run(), Stop::Command);
         world
@@ -84,6 +88,18 @@ impl World {
     pub(crate) fn logged_in() -> Self {
         let mut world = Self::new();
         world.tell(LOGIN);
+        world.said.clear();
+        world
+    }
+
+    /// A server that has a certificate.
+    pub(crate) fn with_certificate() -> Self {
+        let mut world = Self::new();
+        let tls = common::certificate::self_signed(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let settings = Settings { tls: Some(tls.unwrap()), ..(*world.settings).clone() };
+        world.settings = Arc::new(settings);
+        world.session = ftp::Session::new(&world.settings, CLIENT.parse().unwrap());
+        world.run();
         world.said.clear();
         world
     }
@@ -173,6 +189,10 @@ impl World {
         }
         if let Action::Run(job) = action {
             return Ok(job.run().map_or_else(Event::Failed, Event::Ran));
+        }
+        if let Action::StartTls(chan, _) = action {
+            self.secured.push(chan);
+            return Ok(Event::Secured);
         }
         if let Action::Listen = action {
             return Ok(Event::Listening("192.0.2.1:5001".parse().unwrap()));
