@@ -1,6 +1,6 @@
 # Each recipe is one line; what is behind it is in Rust.
 
-.PHONY: build test bench bench-micro report check lint doc clean
+.PHONY: build test bench bench-micro report check fuzz lint doc clean
 
 build: ; cargo build --release --workspace --bins
 test: ; cargo build --workspace --bins && cargo test --workspace
@@ -8,6 +8,7 @@ bench: build ; ./target/release/arena run
 bench-micro: ; cargo bench -p common
 report: build ; ./target/release/arena report
 check: build ; ./target/release/arena check
+fuzz: ; mkdir -p target/fuzz/ftp && cd common && cargo +nightly fuzz run ftp ../target/fuzz/ftp fuzz/corpus/ftp -- -runs=1000000 -max_len=4096
 lint: ; cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
 doc: ; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 clean: ; cargo clean

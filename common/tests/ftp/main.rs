@@ -4,6 +4,7 @@
 
 mod commands;
 mod contract;
+mod corpus;
 mod security;
 mod transfers;
 mod world;
