@@ -18,13 +18,15 @@
 //! | `uploads.rs` | uploads, up to the open file |
 //! | `data.rs` | how the data connection is named |
 //! | `transfer.rs` | a transfer from its data connection to its final reply |
+//! | `payload.rs` | what it moves: a file as it is, a file as text, or a listing |
+//! | `text.rs` | line ends of files and of the wire |
 //! | `listing.rs` | directories as text |
 //! | `glob.rs` | patterns of names, as `mget` sends them |
 //! | `reply.rs` | what is said |
 //!
-//! Known limits, each where it is: TYPE A transfers files as they are, as vsftpd does unless told
-//! otherwise (a conversion would need every byte in user space, and clients of today ask for
-//! TYPE I). Logins are anonymous.
+//! Known limits, each where it is: text (TYPE A) is not resumed, and its size is not told, since
+//! both would need the whole file converted; a file is text line by line as it is, whatever its
+//! bytes are, so that one which is not text must be asked for under TYPE I. Logins are anonymous.
 
 mod command;
 mod commands;
@@ -34,9 +36,11 @@ mod glob;
 mod lines;
 mod listing;
 mod path;
+mod payload;
 mod reply;
 mod security;
 mod session;
+mod text;
 mod transfer;
 mod uploads;
 

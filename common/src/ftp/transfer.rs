@@ -1,7 +1,7 @@
 //! A transfer, from its data connection to its final reply.
 //!
 //! ```text
-//!  Connect ──> Secure (PROT P) ──> Move <──> Fetch (listings)
+//!  Connect ──> Secure (PROT P) ──> Move <──> Work (a job, where bytes pass through the session)
 //!     │          │                  │         │
 //!     └──────────┴──────────────────┴─────────┴──> Close ──> Commit (uploads) ──> finished
 //!                                                    └──────────┴──> Remove ────> finished
@@ -11,15 +11,13 @@
 //! file has its real name. On every other way out, what was written under a name of its own is
 //! removed first. What is lent to the executor stays as it is until the step is left.
 
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::job::{Done, Job, Listing, Root};
+use crate::job::Root;
 use crate::session::{Action, Chan, Event, TlsConfig};
 
-use super::listing::Printer;
-use super::path::VirtualPath;
+use super::payload::Payload;
 use super::reply;
 
 /// How the data connection comes about.
@@ -47,35 +45,16 @@ pub(super) struct Transfer {
     failure: Option<&'static str>,
 }
 
+/// What a transfer is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Connect,
     Secure,
     Move,
-    Fetch,
+    Work,
     Close,
     Commit,
     Remove,
-}
-
-/// What is moved.
-#[derive(Debug)]
-pub(super) enum Payload {
-    /// A download.
-    Send { file: File, offset: u64, end: u64 },
-    /// An upload.
-    Receive {
-        /// Given away when it is committed.
-        file: Option<File>,
-        offset: u64,
-        /// The name it is written under, and whether that is nobody's file until it is whole.
-        written: VirtualPath,
-        temporary: bool,
-        /// The name it gets at last, if that is another.
-        target: Option<VirtualPath>,
-    },
-    /// A listing: the text of the present batch, how much of it was sent, and the rest.
-    List { printer: Printer, text: Vec<u8>, sent: usize, more: Option<Listing> },
 }
 
 /// How far an event has brought a transfer.
@@ -127,7 +106,7 @@ impl Transfer {
                 Action::StartTls(Chan::Data, config.expect("Secure follows only where it is so"))
             }
             Step::Move => self.payload.moving(),
-            Step::Fetch => Action::Run(self.payload.fetch()),
+            Step::Work => Action::Run(self.payload.work()),
             Step::Close => Action::Close(Chan::Data),
             Step::Commit => Action::Run(self.payload.commit(root)),
             Step::Remove => Action::Run(self.payload.remove(root)),
@@ -140,7 +119,7 @@ impl Transfer {
             Step::Connect => self.connected(&event, owner),
             Step::Secure => self.secured(&event),
             Step::Move => self.shifted(event),
-            Step::Fetch => self.fetched(event),
+            Step::Work => self.worked(event),
             Step::Close => return self.closed(&event),
             Step::Commit => return self.committed(event),
             Step::Remove => return Progress::Finished,
@@ -183,14 +162,18 @@ impl Transfer {
                 *offset = (*offset + count as u64).min(*end);
                 self.advance(count);
             }
-            (Event::Wrote(count @ 1..), Payload::List { text, sent, .. }) => {
+            (Event::Wrote(count @ 1..), Payload::Made { text, sent, .. }) => {
                 *sent = text.len().min(*sent + count);
                 self.advance(count);
             }
-            (Event::Received(0), Payload::Receive { .. }) => self.step = Step::Close,
-            (Event::Received(count), Payload::Receive { offset, .. }) => {
+            (Event::Received(0), Payload::Receive { text: None, .. }) => self.step = Step::Close,
+            (Event::Received(count), Payload::Receive { offset, text: None, .. }) => {
                 *offset += count as u64;
                 self.moved += count as u64;
+            }
+            (Event::Read(Chan::Data, input), Payload::Receive { text: Some(text), .. }) => {
+                text.take(input);
+                self.advance(input.len());
             }
             (Event::Failed(error), _) => self.fail(reply::interruption(&error)),
             (Event::TimedOut, _) => self.fail(reply::STALLED),
@@ -203,17 +186,17 @@ impl Transfer {
         self.step = self.payload.next_step();
     }
 
-    fn fetched(&mut self, event: Event<'_>) {
-        let Event::Ran(Done::Listing(entries, rest)) = event else {
-            return self.fail(reply::LOCAL_ERROR);
+    /// The next piece of a download has been read, or one of an upload has been written.
+    fn worked(&mut self, event: Event<'_>) {
+        let done = match event {
+            Event::Ran(done) => done,
+            Event::Failed(error) => return self.fail(reply::interruption(&error)),
+            _ => return self.fail(reply::LOCAL_ERROR),
         };
-        if let Payload::List { printer, text, sent, more } = &mut self.payload {
-            text.clear();
-            *sent = 0;
-            printer.print(text, &entries);
-            *more = rest;
+        match self.payload.worked(done) {
+            Ok(()) => self.step = self.payload.next_step(),
+            Err(reply) => self.fail(reply),
         }
-        self.step = self.payload.next_step();
     }
 
     fn closed(&mut self, event: &Event<'_>) -> Progress {
@@ -242,63 +225,5 @@ impl Transfer {
         };
         self.step = Step::Remove;
         Progress::Some
-    }
-}
-
-impl Payload {
-    /// What follows once the connection is there, or something was moved.
-    fn next_step(&self) -> Step {
-        let (left, more) = match self {
-            Payload::Send { offset, end, .. } => (offset < end, false),
-            Payload::Receive { .. } => (true, false),
-            Payload::List { text, sent, more, .. } => (*sent < text.len(), more.is_some()),
-        };
-        match (left, more) {
-            (true, _) => Step::Move,
-            (false, true) => Step::Fetch,
-            (false, false) => Step::Close,
-        }
-    }
-
-    fn moving(&self) -> Action<'_> {
-        match self {
-            Payload::Send { file, offset, end } => {
-                Action::SendFile { to: Chan::Data, file, offset: *offset, length: end - offset }
-            }
-            Payload::Receive { file, offset, .. } => Action::ReceiveFile {
-                from: Chan::Data,
-                file: file.as_ref().expect("an upload has its file until Commit"),
-                offset: *offset,
-            },
-            Payload::List { text, sent, .. } => Action::Write(Chan::Data, &text[*sent..]),
-        }
-    }
-
-    fn fetch(&mut self) -> Job {
-        match self {
-            Payload::List { more, .. } => {
-                Job::ListMore(more.take().expect("Fetch follows only where there is more"))
-            }
-            _ => unreachable!("only a listing is fetched"),
-        }
-    }
-
-    fn commit(&mut self, root: &Root) -> Job {
-        let Payload::Receive { file, written, target, .. } = self else {
-            unreachable!("only an upload is committed");
-        };
-        let file = file.take().expect("a file is committed once");
-        let rename = target.take().map(|target| (written.beneath_root(), target.beneath_root()));
-        Job::Commit(root.clone(), file, rename)
-    }
-
-    fn remove(&mut self, root: &Root) -> Job {
-        match self {
-            Payload::Receive { file, written, .. } => {
-                *file = None;
-                Job::RemoveFile(root.clone(), written.beneath_root())
-            }
-            _ => unreachable!("only an upload leaves something to remove"),
-        }
     }
 }

@@ -5,6 +5,9 @@
 mod commands;
 mod contract;
 mod corpus;
+mod listings;
 mod security;
+mod table;
+mod text;
 mod transfers;
 mod world;
