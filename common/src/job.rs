@@ -18,6 +18,8 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, ReadDir};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::password::{Hash, Password};
+
 /// The served folder.
 pub type Root = Arc<Dir>;
 
@@ -58,6 +60,9 @@ pub enum Job {
     /// Block the calling thread for so long, as a library without an asynchronous form does:
     /// [`Done::Nothing`].
     Block(Duration),
+    /// Check a password, which takes tens of milliseconds of CPU time by intention:
+    /// [`Done::Verified`].
+    Verify(Arc<Hash>, Password),
 }
 
 /// What becomes of a file that is opened for writing.
@@ -82,6 +87,8 @@ pub enum Done {
     Status(Status),
     /// The next names of a directory, and what is to be asked for the rest, if there is one.
     Listing(Vec<Entry>, Option<Listing>),
+    /// Whether the password is the one that the hash was made of.
+    Verified(bool),
 }
 
 /// What kind of thing a name stands for.
@@ -161,6 +168,7 @@ impl Job {
                 std::thread::sleep(time);
                 Ok(Done::Nothing)
             }
+            Job::Verify(hash, password) => Ok(Done::Verified(hash.is_of(&password))),
         }
     }
 }

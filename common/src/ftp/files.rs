@@ -9,6 +9,7 @@ use crate::job::{Done, Job, Kind, Status};
 use super::command;
 use super::glob;
 use super::listing::{self, Format, Printer, Selection};
+use super::login::Account;
 use super::path::VirtualPath;
 use super::reply;
 use super::session::{Representation, Session, State};
@@ -42,6 +43,8 @@ pub(super) enum Work {
     /// STOR, APPE: to see what is there.
     Look(VirtualPath, Placement),
     Store(Upload),
+    /// PASS: to check it for this account, or for nobody.
+    Login(Option<Account>),
 }
 
 impl Session {
@@ -50,6 +53,9 @@ impl Session {
         match (purpose, result) {
             (Work::Look(path, placement), result) => self.looked(path, placement, result),
             (Work::Store(upload), Err(error)) => self.not_stored(upload, &error),
+            (Work::Login(account), result) => {
+                self.verified(account, matches!(result, Ok(Done::Verified(true))));
+            }
             (Work::Status { begun: true }, Err(_)) => self.say("213 End, too early."),
             (_, Err(error)) => self.say(reply::refusal(&error)),
             (Work::Say(text), Ok(_)) => self.say(text),
@@ -118,7 +124,7 @@ impl Session {
                 self.say("250 End");
             }
             Work::FactsList(path) if directory => {
-                let job = Job::List(self.settings.root.clone(), path.beneath_root());
+                let job = Job::List(self.root().clone(), path.beneath_root());
                 self.work(job, Work::List(Format::Facts, None));
             }
             Work::FactsList(_) => self.say("501 Not a directory; MLST tells of a file."),
@@ -131,7 +137,7 @@ impl Session {
 impl Session {
     pub(super) fn look(&mut self, argument: &[u8], purpose: impl FnOnce(VirtualPath) -> Work) {
         let path = self.folder.resolve(argument);
-        let job = Job::Status(self.settings.root.clone(), path.beneath_root());
+        let job = Job::Status(self.root().clone(), path.beneath_root());
         self.work(job, purpose(path));
     }
 
@@ -146,13 +152,13 @@ impl Session {
         if path.is_root() {
             return self.say("550 Not the root itself.");
         }
-        let job = job(self.settings.root.clone(), path.beneath_root());
+        let job = job(self.root().clone(), path.beneath_root());
         self.work(job, Work::Say(text));
     }
 
     pub(super) fn make_directory(&mut self, argument: &[u8]) {
         let path = self.folder.resolve(argument);
-        let job = Job::MakeDirectory(self.settings.root.clone(), path.beneath_root());
+        let job = Job::MakeDirectory(self.root().clone(), path.beneath_root());
         self.work(job, Work::MakeDirectory(path));
     }
 
@@ -179,7 +185,7 @@ impl Session {
         match command::timestamp(time) {
             Some(modified) if !name.is_empty() => {
                 let path = self.folder.resolve(name).beneath_root();
-                let job = Job::SetModified(self.settings.root.clone(), path, modified);
+                let job = Job::SetModified(self.root().clone(), path, modified);
                 self.work(job, Work::SetModified(listing::timestamp(modified)));
             }
             _ => self.say("501 MFMT takes YYYYMMDDHHMMSS and a name."),
@@ -192,7 +198,7 @@ impl Session {
             return self.say("211 End");
         }
         let path = self.folder.resolve(command::without_options(argument));
-        let job = Job::List(self.settings.root.clone(), path.beneath_root());
+        let job = Job::List(self.root().clone(), path.beneath_root());
         self.work(job, Work::Status { begun: false });
     }
 }
@@ -203,8 +209,8 @@ impl Session {
         Printer {
             format,
             facts: self.facts,
-            writable: self.settings.writable,
-            now: (self.settings.now)(),
+            writable: self.may_write(),
+            now: (self.settings().now)(),
             selection: None,
         }
     }
@@ -242,14 +248,14 @@ impl Session {
         } else {
             (self.folder.resolve(argument), None)
         };
-        let job = Job::List(self.settings.root.clone(), path.beneath_root());
+        let job = Job::List(self.root().clone(), path.beneath_root());
         self.work(job, Work::List(format, selection));
     }
 
     pub(super) fn retrieve(&mut self, argument: &[u8]) {
         if let Some(offset) = self.prepare() {
             let path = self.folder.resolve(argument).beneath_root();
-            let job = Job::Open(self.settings.root.clone(), path);
+            let job = Job::Open(self.root().clone(), path);
             self.work(job, Work::Retrieve { offset });
         }
     }

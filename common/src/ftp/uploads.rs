@@ -104,7 +104,7 @@ impl Session {
 
     pub(super) fn open_upload(&mut self, upload: Upload) {
         let path = upload.written.beneath_root();
-        let job = Job::Create(self.settings.root.clone(), path, upload.create);
+        let job = Job::Create(self.root().clone(), path, upload.create);
         self.work(job, Work::Store(upload));
     }
 

@@ -4,5 +4,6 @@
 
 mod commands;
 mod contract;
+mod logins;
 mod transfers;
 mod world;
