@@ -7,5 +7,6 @@ mod clients;
 mod command_line;
 mod faults;
 mod leaving;
+mod logins;
 mod support;
 mod web;

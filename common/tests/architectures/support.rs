@@ -1,6 +1,6 @@
 //! Finds the architectures, starts and stops their servers, and makes the folders that they serve.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -214,10 +214,16 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 pub(crate) struct Dialogue(BufReader<TcpStream>);
 
 impl Dialogue {
-    /// Connects, and logs in anonymously.
-    pub(crate) fn login(server: &Server) -> Self {
+    /// Connects, and waits for the greeting.
+    pub(crate) fn greeted(server: &Server) -> Self {
         let mut dialogue = Dialogue(BufReader::new(server.connect()));
         dialogue.expect("220");
+        dialogue
+    }
+
+    /// Connects, and logs in anonymously.
+    pub(crate) fn login(server: &Server) -> Self {
+        let mut dialogue = Self::greeted(server);
         dialogue.send("USER anonymous\r\nPASS x\r\nTYPE I\r\n");
         dialogue.expect("331");
         dialogue.expect("230");
@@ -242,6 +248,15 @@ impl Dialogue {
         let mut line = String::new();
         let _ = self.0.read_line(&mut line);
         line
+    }
+
+    /// Whether nothing has arrived that was not read, not even the end of the stream.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.0.get_ref().set_nonblocking(true).unwrap();
+        let unread = self.0.get_ref().peek(&mut [0]).map_err(|error| error.kind());
+        let silent = self.0.buffer().is_empty() && unread == Err(ErrorKind::WouldBlock);
+        self.0.get_ref().set_nonblocking(false).unwrap();
+        silent
     }
 
     /// Opens a data connection the extended passive way.
