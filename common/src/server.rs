@@ -22,6 +22,7 @@ use crate::drain::{self, is_draining};
 use crate::limits::Limits;
 pub use crate::limits::Permit;
 use crate::options::{Architecture, Options, Shown};
+use crate::ports::Passive;
 use crate::protocol::Protocol;
 use crate::session::{Settings, SharedSettings};
 use crate::sockets::is_transient;
@@ -106,6 +107,7 @@ impl Server {
             root: Arc::new(root),
             writable: options.writable,
             users,
+            passive: Passive { ports: options.passive_ports, address: options.passive_address },
             idle_timeout,
             backend: options.backend,
             now: coarse_now,

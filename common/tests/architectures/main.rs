@@ -8,5 +8,6 @@ mod command_line;
 mod faults;
 mod leaving;
 mod logins;
+mod passive;
 mod support;
 mod web;
