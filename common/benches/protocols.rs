@@ -9,8 +9,10 @@ use std::time::{Duration, SystemTime};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use common::http;
+use common::ports::Passive;
 use common::protocol::Protocol;
 use common::session::{Action, Chan, Event, Session, Settings};
+use common::users::Users;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// What load generators send.
@@ -42,6 +44,8 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
     let settings = Settings {
         root: Arc::new(root),
         writable: false,
+        users: Users::default(),
+        passive: Passive::default(),
         idle_timeout: Duration::from_mins(1),
         backend: None,
         tls: None,

@@ -16,7 +16,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use common::conformance::{Client, Fault, run};
 use common::ftp;
+use common::ports::Passive;
 use common::session::{Settings, TlsConfig};
+use common::users::Users;
 
 /// Cuts the control input in two.
 const CUT: u8 = 0x1f;
@@ -46,6 +48,8 @@ pub(crate) fn ftp(input: &[u8]) {
     let settings = Settings {
         root: Arc::new(Dir::open_ambient_dir(&root, ambient_authority()).unwrap()),
         writable: flags & 2 != 0,
+        users: Users::default(),
+        passive: Passive::default(),
         idle_timeout: Duration::from_mins(1),
         backend: None,
         tls: (flags & 4 != 0).then(certificate),

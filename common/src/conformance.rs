@@ -145,6 +145,7 @@ enum Pending {
     Connect(SocketAddr),
     StartTls(Chan),
     Close(Chan),
+    Pause,
     Run,
     End,
 }
@@ -156,18 +157,19 @@ impl Pending {
             Action::Write(chan, bytes) => Pending::Write(*chan, bytes.as_ptr(), bytes.len()),
             Action::SendFile { to, offset, length, .. } => Pending::SendFile(*to, *offset, *length),
             Action::ReceiveFile { from, offset, .. } => Pending::ReceiveFile(*from, *offset),
-            Action::Listen => Pending::Listen,
+            Action::Listen(_) => Pending::Listen,
             Action::Accept => Pending::Accept,
             Action::Connect(address) => Pending::Connect(*address),
             Action::StartTls(chan, _) => Pending::StartTls(*chan),
             Action::Close(chan) => Pending::Close(*chan),
+            Action::Pause => Pending::Pause,
             Action::Run(_) => Pending::Run,
             Action::End => Pending::End,
         }
     }
 
     /// Whether control input is delivered beside it.
-    fn is_on_data(&self) -> bool {
+    fn admits_control(&self) -> bool {
         matches!(
             self,
             Pending::Read(Chan::Data)
@@ -177,6 +179,7 @@ impl Pending {
                 | Pending::Accept
                 | Pending::Connect(_)
                 | Pending::StartTls(Chan::Data)
+                | Pending::Pause
         )
     }
 }
@@ -263,7 +266,7 @@ impl<'a> Stage<'a> {
             session.handle(Event::Drain);
             return true;
         }
-        let wanted = pending.is_on_data() && session.accepts_control();
+        let wanted = pending.admits_control() && session.accepts_control();
         if !wanted || self.told_end || !(self.client.eager || self.vanished) {
             return false;
         }
@@ -317,7 +320,7 @@ impl<'a> Stage<'a> {
                 let result = file.write_all_at(piece, offset);
                 result.map_or_else(Event::Failed, |()| Event::Received(piece.len()))
             }
-            Action::Listen => {
+            Action::Listen(_) => {
                 self.channel = Channel::Listening;
                 Event::Listening(LOCAL)
             }
@@ -343,6 +346,8 @@ impl<'a> Stage<'a> {
                 self.outcome.closed = true;
                 Event::Closed
             }
+            // No time passes here but this way.
+            Action::Pause => Event::TimedOut,
             Action::Run(_) | Action::End => unreachable!("handled before"),
         }
     }

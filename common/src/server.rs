@@ -22,9 +22,11 @@ use crate::drain::{self, is_draining};
 use crate::limits::Limits;
 pub use crate::limits::Permit;
 use crate::options::{Architecture, Options, Shown};
+use crate::ports::Passive;
 use crate::protocol::Protocol;
 use crate::session::{Settings, SharedSettings};
 use crate::sockets::is_transient;
+use crate::users::Users;
 
 /// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
 /// being served.
@@ -85,6 +87,8 @@ impl Server {
     fn start(options: &Options, workers: usize) -> Result<Self, String> {
         let root = open_root(options)?;
         let tls = options.tls.config(options.listen)?;
+        let users = options.users.as_deref().map(Users::open).transpose();
+        let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let descriptors_max =
             raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
@@ -103,6 +107,8 @@ impl Server {
         let settings = Settings {
             root: Arc::new(root),
             writable: options.writable,
+            users,
+            passive: Passive { ports: options.passive_ports, address: options.passive_address },
             idle_timeout,
             backend: options.backend,
             tls,

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::job::{Done, Job, Root};
+use crate::ports::{Passive, PortRange};
+use crate::users::Users;
 
 /// One conversation with one client.
 pub trait Session: Send {
@@ -27,9 +29,9 @@ pub trait Session: Send {
     /// How long the present phase of the conversation may last before [`Event::TimedOut`].
     fn deadline(&self) -> Deadline;
 
-    /// Whether input on `Control` is wanted while an action on `Data` is pending: that is how ABOR,
-    /// STAT, QUIT and a vanished client are seen during a transfer. A session whose queue of
-    /// commands is full answers `false`, and the peer waits by TCP's own flow control.
+    /// Whether input on `Control` is wanted while an action on `Data`, or a pause, is pending: that
+    /// is how ABOR, STAT, QUIT and a vanished client are seen during a transfer. A session whose
+    /// queue of commands is full answers `false`, and the peer waits by TCP's own flow control.
     fn accepts_control(&self) -> bool {
         false
     }
@@ -111,9 +113,10 @@ pub enum Action<'a> {
         /// In bytes from the start of the file.
         offset: u64,
     },
-    /// Open a port for one data connection, on the address that the client reached us at. Replaces
-    /// whatever `Data` was. Answered by [`Event::Listening`].
-    Listen,
+    /// Open a port for one data connection, on the address that the client reached us at, and one
+    /// of these, whichever is free, if they are said. Replaces whatever `Data` was. Answered by
+    /// [`Event::Listening`].
+    Listen(Option<PortRange>),
     /// Wait for a data connection on that port. Asked again after [`Event::Opened`], the executor
     /// drops the connection it had accepted and waits for another: that is how a stranger is
     /// turned away. Answered by [`Event::Opened`].
@@ -130,6 +133,9 @@ pub enum Action<'a> {
     /// may still be sending: the executor ends our side, and discards for a bounded time what comes
     /// (RFC 9112 §9.6); only [`Action::End`] may follow. Answered by [`Event::Closed`].
     Close(Chan),
+    /// Wait for nothing but the end of the present phase: that is how a client is made to wait
+    /// without holding up anybody else. Answered by [`Event::TimedOut`].
+    Pause,
     /// Do something that blocks or burns CPU; the architecture decides where. Answered by
     /// [`Event::Ran`].
     Run(Job),
@@ -142,8 +148,8 @@ pub enum Action<'a> {
 pub enum Event<'a> {
     /// Input on a connection, never to be had again: the session keeps what it cannot use yet.
     /// Empty at the end of the stream. `Read(Control, …)` also arrives beside a pending action
-    /// on `Data` where [`Session::accepts_control`] says so; there an error on `Control` counts
-    /// as the end of its stream.
+    /// on `Data`, or a pause, where [`Session::accepts_control`] says so; there an error on
+    /// `Control` counts as the end of its stream.
     Read(Chan, &'a [u8]),
     /// That many bytes were sent.
     Wrote(usize),
@@ -172,10 +178,15 @@ pub enum Event<'a> {
 /// What every session of a server shares.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder that is served. Nothing outside it can be named through it.
+    /// The folder that is served to whoever has no home of their own. Nothing outside it can be
+    /// named through it.
     pub root: Root,
-    /// Whether clients may store, rename and delete.
+    /// Whether anonymous clients may store, rename and delete.
     pub writable: bool,
+    /// Who else may log in.
+    pub users: Users,
+    /// Where data connections are awaited.
+    pub passive: Passive,
     /// How long a client may be silent, or a transfer stand still.
     pub idle_timeout: Duration,
     /// Where HTTP's `/backend/…` calls.

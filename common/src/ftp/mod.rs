@@ -12,7 +12,8 @@
 //! | `command.rs` | a line to a command; arguments to values |
 //! | `path.rs` | what a client calls a file, and what the served folder calls it |
 //! | `session.rs` | the state machine: what is waited for, and what follows |
-//! | `commands.rs` | what each command does; login and parameters |
+//! | `commands.rs` | what each command does; parameters |
+//! | `login.rs` | who the client is, and what follows from it |
 //! | `security.rs` | AUTH, PBSZ, PROT |
 //! | `files.rs` | files, directories, downloads and listings |
 //! | `uploads.rs` | uploads, up to the open file |
@@ -26,7 +27,7 @@
 //!
 //! Known limits, each where it is: text (TYPE A) is not resumed, and its size is not told, since
 //! both would need the whole file converted; a file is text line by line as it is, whatever its
-//! bytes are, so that one which is not text must be asked for under TYPE I. Logins are anonymous.
+//! bytes are, so that one which is not text must be asked for under TYPE I.
 
 mod command;
 mod commands;
@@ -35,6 +36,7 @@ mod files;
 mod glob;
 mod lines;
 mod listing;
+mod login;
 mod path;
 mod payload;
 mod reply;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::session::{Event, TlsConfig};
 
 use super::command;
-use super::session::{Login, Session, State};
+use super::login::Login;
+use super::session::{Session, State};
 
 /// What the client has had secured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(super) struct Security {
 
 impl Session {
     pub(super) fn authenticate(&mut self, argument: &[u8]) {
-        if self.settings.tls.is_none() {
+        if self.settings().tls.is_none() {
             self.say("502 No security here: the server has no certificate.");
         } else if self.security.control {
             self.say("503 This connection is secured already.");
@@ -78,7 +79,7 @@ impl Session {
 
     /// With what the next data connection is secured, if it is to be.
     pub(super) fn data_security(&self) -> Option<Arc<TlsConfig>> {
-        self.settings.tls.clone().filter(|_| self.security.data)
+        self.settings().tls.clone().filter(|_| self.security.data)
     }
 
     /// REIN forgets what was agreed, but what is secured stays so.

@@ -18,7 +18,7 @@ fn refusal(architecture: &Architecture, arguments: &[&str]) -> String {
 
 #[test]
 fn each_mistake_gets_one_line_that_names_it() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--protocol", "gopher"], "ftp, http"),
         (&["--listen", "localhost:2121"], "such as 127.0.0.1:2121"),
@@ -31,6 +31,12 @@ fn each_mistake_gets_one_line_that_names_it() {
         (&["--tls-cert", "x", "--tls-key", "x", "--tls-self-signed"], "either"),
         (&["--tls-cert", "/no/such", "--tls-key", "x"], "--tls-cert /no/such"),
         (&["--tls-cert", "/dev/null", "--tls-key", "x"], "no certificate"),
+        (&["--users", "/no/such/file"], "/no/such/file"),
+        (&["--passive-ports", "50001-50000"], "the lower one first, such as 50000-50100"),
+        (&["--passive-ports", "0-50000"], "--passive-ports"),
+        (&["--passive-address", "::1"], "such as 192.0.2.1"),
+        // Its first line is no user.
+        (&["--users", "Cargo.toml"], "--users Cargo.toml, line 1: "),
     ];
     for architecture in architectures() {
         for (arguments, named) in cases {
@@ -65,7 +71,8 @@ fn help_names_every_flag() {
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();
         let flags = "protocol listen root max-connections max-per-ip idle-timeout grace backlog \
-                     backend writable tls-cert tls-key tls-self-signed";
+                     backend writable users passive-ports passive-address tls-cert tls-key \
+                     tls-self-signed";
         for flag in flags.split_whitespace() {
             assert!(help.contains(&format!("--{flag}")), "{}: --{flag}", architecture.name);
         }

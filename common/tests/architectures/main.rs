@@ -7,6 +7,8 @@ mod clients;
 mod command_line;
 mod faults;
 mod leaving;
+mod logins;
+mod passive;
 mod secure;
 mod support;
 mod web;

@@ -128,14 +128,14 @@ fn an_upload_that_is_cut_is_not_mistaken_for_a_whole_file() {
 fn a_client_that_does_not_shake_hands_holds_up_nobody_and_leaves_nothing() {
     on_every_architecture(SECURE, |server| {
         leaks_nothing(server, |server| {
-            let mut stalled = Dialogue::begin(server);
+            let mut stalled = Dialogue::greeted(server);
             stalled.send("AUTH TLS\r\n");
             stalled.expect("234");
             if server.architecture.concurrent {
                 drop(Dialogue::login(server));
             }
             drop(stalled);
-            let mut rude = Dialogue::begin(server);
+            let mut rude = Dialogue::greeted(server);
             rude.send("AUTH TLS\r\n");
             rude.expect("234");
             rude.send("USER anonymous\r\nPASS x\r\nMKD made-in-clear\r\n");

@@ -1,6 +1,6 @@
 //! Finds the architectures, starts and stops their servers, and makes the folders that they serve.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -214,8 +214,8 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 pub(crate) struct Dialogue(BufReader<TcpStream>);
 
 impl Dialogue {
-    /// Connects, and is greeted.
-    pub(crate) fn begin(server: &Server) -> Self {
+    /// Connects, and waits for the greeting.
+    pub(crate) fn greeted(server: &Server) -> Self {
         let mut dialogue = Dialogue(BufReader::new(server.connect()));
         dialogue.expect("220");
         dialogue
@@ -223,7 +223,7 @@ impl Dialogue {
 
     /// Connects, and logs in anonymously.
     pub(crate) fn login(server: &Server) -> Self {
-        let mut dialogue = Self::begin(server);
+        let mut dialogue = Self::greeted(server);
         dialogue.send("USER anonymous\r\nPASS x\r\nTYPE I\r\n");
         dialogue.expect("331");
         dialogue.expect("230");
@@ -257,6 +257,15 @@ impl Dialogue {
         // A reset is an end as well.
         let _ = self.0.read_to_end(&mut rest);
         rest
+    }
+
+    /// Whether nothing has arrived that was not read, not even the end of the stream.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.0.get_ref().set_nonblocking(true).unwrap();
+        let unread = self.0.get_ref().peek(&mut [0]).map_err(|error| error.kind());
+        let silent = self.0.buffer().is_empty() && unread == Err(ErrorKind::WouldBlock);
+        self.0.get_ref().set_nonblocking(false).unwrap();
+        silent
     }
 
     /// Opens a data connection the extended passive way.

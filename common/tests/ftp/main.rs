@@ -6,6 +6,7 @@ mod commands;
 mod contract;
 mod corpus;
 mod listings;
+mod logins;
 mod security;
 mod table;
 mod text;

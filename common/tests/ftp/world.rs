@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::ftp;
+use common::ports::Passive;
 use common::session::{Action, Chan, Event, Session, Settings, SharedSettings};
+use common::users::Users;
 use tempfile::TempDir;
 
 /// As many bytes are moved in one action.
@@ -26,6 +28,8 @@ pub(crate) enum Stop {
     Command,
     /// It waits for the data connection.
     Data,
+    /// It waits for the end of a pause.
+    Pause,
     End,
 }
 
@@ -56,16 +60,25 @@ impl World {
     }
 
     pub(crate) fn of(peer: &str, writable: bool) -> Self {
+        Self::with(peer, |settings| settings.writable = writable)
+    }
+
+    /// A server that is writable, unless these changes say otherwise.
+    pub(crate) fn with(peer: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority());
-        let settings = Arc::new(Settings {
+        let mut settings = Settings {
             root: Arc::new(root.unwrap()),
-            writable,
+            writable: true,
+            users: Users::default(),
+            passive: Passive::default(),
             idle_timeout: Duration::from_mins(2),
             backend: None,
             tls: None,
             now: || SystemTime::UNIX_EPOCH,
-        });
+        };
+        change(&mut settings);
+        let settings = Arc::new(settings);
         let peer: IpAddr = peer.parse().unwrap();
         let mut world = World {
             session: ftp::Session::new(&settings, peer),
@@ -221,6 +234,7 @@ impl World {
         match action {
             Action::Read(Chan::Control) => return Err(Stop::Command),
             Action::End => return Err(Stop::End),
+            Action::Pause => return Err(Stop::Pause),
             Action::Write(Chan::Control, bytes) => {
                 self.said.extend_from_slice(bytes);
                 return Ok(Event::Wrote(bytes.len()));
@@ -241,7 +255,7 @@ impl World {
             self.secured.push(chan);
             return Ok(Event::Secured);
         }
-        if let Action::Listen = action {
+        if let Action::Listen(_) = action {
             return Ok(Event::Listening("192.0.2.1:5001".parse().unwrap()));
         }
         self.data_actions = self.data_actions.checked_sub(1).ok_or(Stop::Data)?;
