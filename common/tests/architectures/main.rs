@@ -5,6 +5,7 @@
 
 mod clients;
 mod command_line;
+mod disk;
 mod faults;
 mod leaving;
 mod logins;

@@ -81,9 +81,34 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(architecture: &Architecture, arguments: &[&str]) -> Self {
+        Self::start_with(architecture.command(), architecture, arguments)
+    }
+
+    /// The same by another command, which ends in the architecture's own.
+    pub(crate) fn start_with(
+        command: Command,
+        architecture: &Architecture,
+        arguments: &[&str],
+    ) -> Self {
         let root = TempDir::new().unwrap();
-        let mut command = architecture.command();
-        command.args(["--listen", "127.0.0.1:0", "--root"]).arg(root.path()).args(arguments);
+        let folder = root.path().to_owned();
+        Self::launch(command, architecture, root, &folder, arguments)
+    }
+
+    /// The same on a folder that others serve as well; its own stays empty.
+    pub(crate) fn start_in(folder: &Path, architecture: &Architecture) -> Self {
+        let root = TempDir::new().unwrap();
+        Self::launch(architecture.command(), architecture, root, folder, &[])
+    }
+
+    fn launch(
+        mut command: Command,
+        architecture: &Architecture,
+        root: TempDir,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> Self {
+        command.args(["--listen", "127.0.0.1:0", "--root"]).arg(folder).args(arguments);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
