@@ -87,10 +87,11 @@ impl Server {
     fn start(options: &Options, workers: usize) -> Result<Self, String> {
         let root = open_root(options)?;
         let tls = options.tls.config(options.listen)?;
-        let users = options.users.as_deref().map(Users::open).transpose();
-        let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let descriptors_max =
             raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
+        // Each home is a descriptor, so that the limit is raised before.
+        let users = options.users.as_deref().map(Users::open).transpose();
+        let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let idle_timeout = Duration::from_secs(options.idle_timeout);
         let listener =
             listen(options, idle_timeout).map_err(|error| cannot_listen(options, &error))?;
@@ -100,9 +101,9 @@ impl Server {
             Duration::from_secs(options.grace),
         )
         .map_err(|error| format!("cannot take over signals: {error}"))?;
-        let max_connections = options
-            .max_connections
-            .unwrap_or(descriptors_max.saturating_sub(RESERVED_DESCRIPTORS).max(1));
+        let reserved = RESERVED_DESCRIPTORS + users.count() as u64;
+        let max_connections =
+            options.max_connections.unwrap_or(descriptors_max.saturating_sub(reserved).max(1));
         let max_per_ip = options.max_per_ip.unwrap_or(max_connections);
         let settings = Settings {
             root: Arc::new(root),
