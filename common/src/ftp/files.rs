@@ -113,7 +113,11 @@ impl Session {
             Work::Facts(path) => {
                 self.say("250-Facts:");
                 self.output.push(b' ');
-                self.printer(Format::Facts, Selection::Everything).facts(&mut self.output, status);
+                self.printer(Format::Facts, Selection::Everything).facts(
+                    &mut self.output,
+                    status,
+                    None,
+                );
                 reply::foreign(&mut self.output, &path.absolute());
                 self.say("");
                 self.say("250 End");
