@@ -153,6 +153,14 @@ impl Session {
         self.work(job, purpose(path));
     }
 
+    /// The dot behind the name makes the system see whether the directory may be entered.
+    pub(super) fn change_directory(&mut self, argument: &[u8]) {
+        if let Some(path) = self.resolve(argument) {
+            let job = Job::Status(self.settings.root.clone(), path.beneath_root().join("."));
+            self.work(job, Work::ChangeDirectory(path));
+        }
+    }
+
     /// Does something to a name, other than to the served folder itself.
     pub(super) fn change(
         &mut self,

@@ -9,4 +9,5 @@ mod disk;
 mod faults;
 mod leaving;
 mod support;
+mod text;
 mod web;

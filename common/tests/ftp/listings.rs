@@ -69,8 +69,8 @@ fn a_link_is_shown_as_a_link_and_not_followed() {
     assert_eq!(listed(&mut world, "LIST to-d"), ["b"]);
     assert_eq!(listed(&mut world, "NLST in"), ["in"]);
     let facts = String::from_utf8(world.fetch("MLSD")).unwrap();
-    let link = facts.lines().find(|line| line.starts_with("type=OS.unix=slink:a;"));
-    assert!(link.unwrap().ends_with("; in"));
+    let pointing = facts.lines().find(|line| line.starts_with("type=OS.unix=slink:a;"));
+    assert!(pointing.unwrap().ends_with("; in"));
     assert!(
         facts.lines().any(|line| {
             line.starts_with("type=OS.unix=symlink;") && line.ends_with("; forged")
