@@ -1,6 +1,8 @@
 //! Files as text (TYPE A) over sockets: whole, and at flat memory.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
+use std::thread;
 
 use crate::support::{Dialogue, Server, on_every_architecture, read_to_end};
 
@@ -43,5 +45,30 @@ fn text_goes_up_and_comes_down_whole_at_flat_memory() {
         assert!(download(server, &mut client, "large") == wire.as_bytes());
         let growth = server.largest_size_kib().saturating_sub(before);
         assert!(growth <= GROWTH_KIB, "{} grows by {growth} KiB", server.architecture.name);
+    });
+}
+
+/// More than any server sends while a test is patient.
+const ENDLESS_BYTES: u64 = 1 << 40;
+
+#[test]
+fn a_fast_reader_of_text_keeps_nobody_waiting_and_can_say_abor() {
+    on_every_architecture(&[], |server| {
+        let file = File::create(server.root.path().join("endless")).unwrap();
+        file.set_len(ENDLESS_BYTES).unwrap();
+        let mut client = Dialogue::login(server);
+        client.send("TYPE A\r\n");
+        client.expect("200");
+        let mut data = client.passive(server);
+        client.send("RETR endless\r\n");
+        client.expect("150");
+        let reader = thread::spawn(move || io::copy(&mut data, &mut io::sink()));
+        if server.architecture.concurrent {
+            drop(Dialogue::login(server));
+        }
+        client.send("ABOR\r\n");
+        client.expect("426");
+        client.expect("226");
+        let _ = reader.join().unwrap();
     });
 }
