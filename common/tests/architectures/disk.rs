@@ -161,7 +161,9 @@ fn a_file_that_may_not_be_read_or_written_is_550() {
         }
         fs::create_dir(server.root.path().join("folder")).unwrap();
         mode("folder", 0o000);
-        for command in ["LIST folder", "STOR folder/new", "MKD folder/new", "RETR folder/x"] {
+        for command in
+            ["LIST folder", "CWD folder", "STOR folder/new", "MKD folder/new", "RETR folder/x"]
+        {
             ask(&mut client, command, "550");
         }
         mode("folder", 0o700);
@@ -209,9 +211,9 @@ fn a_hundred_thousand_names_are_listed_at_flat_memory() {
         let mut client = Dialogue::login(&server);
         // All that is needed for the first time is needed here.
         list(&server, &mut client, "few");
-        let before = largest_size_kib(&server);
+        let before = server.largest_size_kib();
         assert_eq!(list(&server, &mut client, "many"), (MANY, MANY + 2));
-        let growth = largest_size_kib(&server).saturating_sub(before);
+        let growth = server.largest_size_kib().saturating_sub(before);
         assert!(growth <= GROWTH_KIB, "{} grows by {growth} KiB", architecture.name);
         drop(client);
         server.leave();
@@ -230,20 +232,4 @@ fn list(server: &Server, client: &mut Dialogue, folder: &str) -> (usize, usize) 
         replied += 1;
     }
     (lines, replied + 1)
-}
-
-/// The largest resident size so far of the server, or of that child of it which is the largest: the
-/// one that serves, if any does.
-fn largest_size_kib(server: &Server) -> u64 {
-    let children = format!("/proc/{0}/task/{0}/children", server.pid());
-    let children = fs::read_to_string(children).unwrap();
-    // A child that ends meanwhile has no size.
-    let of = |pid: &str| -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().trim_end_matches(" kB").parse().ok()
-    };
-    let own = server.pid().to_string();
-    let sizes = children.split_whitespace().chain([own.as_str()]).filter_map(of);
-    sizes.max().expect("a server that runs has a size")
 }

@@ -12,4 +12,5 @@ mod logins;
 mod passive;
 mod secure;
 mod support;
+mod text;
 mod web;

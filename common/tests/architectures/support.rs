@@ -179,6 +179,22 @@ impl Server {
         let descriptors = std::fs::read_dir(folder).unwrap().count();
         (descriptors, children.split_whitespace().count())
     }
+
+    /// The largest resident size so far of the server, or of that child of it which is the largest:
+    /// the one that serves, if any does.
+    pub(crate) fn largest_size_kib(&self) -> u64 {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap();
+        // A child that ends meanwhile has no size.
+        let of = |pid: &str| -> Option<u64> {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        let own = self.pid().to_string();
+        let sizes = children.split_whitespace().chain([own.as_str()]).filter_map(of);
+        sizes.max().expect("a server that runs has a size")
+    }
 }
 
 impl Drop for Server {
