@@ -87,7 +87,7 @@ impl Session {
                 self.reinitialize("220 Ready for a new user.", Login::None);
             }
             Verb::RemoveDirectory => self.change(argument, "250 Removed.", Job::RemoveDirectory),
-            Verb::RenameFrom => self.look(argument, Work::RenameFrom),
+            Verb::RenameFrom => self.rename_from(argument),
             Verb::RenameTo => self.say("503 Say RNFR first."),
             Verb::Restart => self.restart(argument),
             Verb::Retrieve => self.retrieve(argument),
