@@ -189,7 +189,10 @@ impl Conn {
         let mut moved = 0;
         for _ in 0..TURN_ACTIONS {
             let step = match self.step(buffer) {
-                Step::Answer(Event::Received(0)) => self.end_of_upload(buffer),
+                step @ Step::Answer(Event::Received(0)) => self.end_of_upload(step, buffer),
+                step @ Step::Input(Chan::Data) if buffer.input().is_empty() => {
+                    self.end_of_upload(step, buffer)
+                }
                 step => step,
             };
             match step {
@@ -267,10 +270,10 @@ impl Conn {
     /// A client that is killed closes both its connections. The end of the control connection is
     /// told first, so that half an upload is not mistaken for a whole one; the data connection's
     /// will be found again.
-    fn end_of_upload(&mut self, buffer: &mut Buffer) -> Step {
+    fn end_of_upload(&mut self, end: Step, buffer: &mut Buffer) -> Step {
         let beside = !self.control_ended && self.session.accepts_control();
         let step = if beside { self.read_beside(buffer) } else { None };
-        step.unwrap_or(Step::Answer(Event::Received(0)))
+        step.unwrap_or(end)
     }
 
     /// Waits for a request: the one wait that a leaving server ends.

@@ -11,6 +11,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,11 +31,37 @@ pub enum Job {
     /// Open a regular file for reading: [`Done::File`]. Anything else (a directory, a FIFO) is
     /// refused.
     Open(Root, PathBuf),
-    /// Open a file for writing: [`Done::File`].
-    Create(Root, PathBuf, Create),
+    /// Open a file for writing: [`Done::File`]. One that is new gets these permission bits, less
+    /// those that the process's mask takes away.
+    Create(Root, PathBuf, Create, u32),
+    /// Read so many bytes at an offset, or fewer at the end of the file, into a buffer that is used
+    /// again: [`Done::Piece`].
+    Read {
+        /// Open for reading. It comes back with the piece.
+        file: File,
+        /// In bytes from the start of the file.
+        offset: u64,
+        /// In bytes.
+        length: usize,
+        /// What it held is gone.
+        buffer: Vec<u8>,
+    },
+    /// Write all these bytes at an offset: [`Done::Piece`].
+    Write {
+        /// Open for writing. It comes back with the bytes.
+        file: File,
+        /// In bytes from the start of the file.
+        offset: u64,
+        /// What is written.
+        bytes: Vec<u8>,
+    },
     /// Look at a name, following symbolic links: [`Done::Status`].
     Status(Root, PathBuf),
-    /// Open a directory and read its first names: [`Done::Listing`]. A file lists as itself.
+    /// Look at a file that is to be written, following symbolic links: [`Done::Status`]. Anything
+    /// but a regular file that may be written is refused.
+    StatusToWrite(Root, PathBuf),
+    /// Open a directory and read its first names: [`Done::Listing`]. Anything else lists as itself:
+    /// [`Done::Entry`].
     List(Root, PathBuf),
     /// Read more names of a directory: [`Done::Listing`].
     ListMore(Listing),
@@ -46,13 +73,14 @@ pub enum Job {
     RemoveFile(Root, PathBuf),
     /// Rename the first into the second: [`Done::Nothing`].
     Rename(Root, PathBuf, PathBuf),
-    /// Set the time of the last change: [`Done::Nothing`].
+    /// Set the time of the last change of a regular file: [`Done::Nothing`].
     SetModified(Root, PathBuf, SystemTime),
     /// Set the permission bits (07777): [`Done::Nothing`].
     SetMode(Root, PathBuf, u32),
-    /// Close a written file, telling an error that only closing shows (a quota, a network file
-    /// system), then give it its real name, if it was written under another: [`Done::Nothing`].
-    Commit(Root, File, Option<(PathBuf, PathBuf)>),
+    /// Give a written file its permission bits, if they are named here; close it, telling an error
+    /// that only closing shows (a quota, a network file system); then give it its real name, if it
+    /// was written under another: [`Done::Nothing`].
+    Commit(Root, File, Option<u32>, Option<(PathBuf, PathBuf)>),
     /// Burn this much CPU time of the calling thread: [`Done::Nothing`].
     Compute(Duration),
     /// Block the calling thread for so long, as a library without an asynchronous form does:
@@ -82,6 +110,10 @@ pub enum Done {
     Status(Status),
     /// The next names of a directory, and what is to be asked for the rest, if there is one.
     Listing(Vec<Entry>, Option<Listing>),
+    /// What lists as itself, being no directory.
+    Entry(Entry),
+    /// A file, and the buffer with the piece of it that was read or written.
+    Piece(File, Vec<u8>),
 }
 
 /// What kind of thing a name stands for.
@@ -125,11 +157,14 @@ pub struct Entry {
     pub name: OsString,
     /// What it stands for.
     pub status: Status,
+    /// What it points to, if it is a symbolic link: any bytes but NUL.
+    pub target: Option<OsString>,
 }
 
 /// A directory that is being read.
 #[derive(Debug)]
 pub struct Listing {
+    folder: Dir,
     entries: ReadDir,
 }
 
@@ -137,9 +172,17 @@ impl Job {
     /// Does the work on the calling thread.
     pub fn run(self) -> io::Result<Done> {
         match self {
-            Job::Open(root, path) => open(&root, &path),
-            Job::Create(root, path, create) => open_for_writing(&root, &path, create),
+            Job::Open(root, path) => opened(open(&root, &path)),
+            Job::Create(root, path, create, mode) => {
+                opened(open_for_writing(&root, &path, create, mode))
+            }
+            Job::Read { file, offset, length, buffer } => read(file, offset, length, buffer),
+            Job::Write { file, offset, bytes } => {
+                file.write_all_at(&bytes, offset)?;
+                Ok(Done::Piece(file, bytes))
+            }
             Job::Status(root, path) => Ok(Done::Status(Status::of(&root.metadata(path)?))),
+            Job::StatusToWrite(root, path) => status_to_write(&root, &path),
             Job::List(root, path) => list(&root, &path),
             Job::ListMore(listing) => listing.next_batch(),
             Job::MakeDirectory(root, path) => nothing(root.create_dir(path)),
@@ -148,11 +191,11 @@ impl Job {
             Job::Rename(root, from, to) => nothing(root.rename(from, &root, to)),
             Job::SetModified(root, path, time) => set_modified(&root, &path, time),
             Job::SetMode(root, path, mode) => {
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777);
+                let mode = PermissionsExt::from_mode(mode & 0o7777);
                 let permissions = cap_std::fs::Permissions::from_std(mode);
                 nothing(root.set_permissions(path, permissions))
             }
-            Job::Commit(root, file, rename) => commit(&root, file, rename),
+            Job::Commit(root, file, mode, rename) => commit(&root, file, mode, rename),
             Job::Compute(time) => {
                 compute(time)?;
                 Ok(Done::Nothing)
@@ -192,6 +235,17 @@ impl Status {
     }
 }
 
+impl Entry {
+    fn of(folder: &Dir, name: OsString, metadata: &Metadata) -> io::Result<Self> {
+        let status = Status::of(metadata);
+        let target = match status.kind {
+            Kind::Link => Some(folder.read_link_contents(&name)?.into_os_string()),
+            _ => None,
+        };
+        Ok(Entry { name, status, target })
+    }
+}
+
 impl Listing {
     /// A name that vanishes between being read and being looked at is left out, as `ls` does.
     fn next_batch(mut self) -> io::Result<Done> {
@@ -201,10 +255,10 @@ impl Listing {
                 return Ok(Done::Listing(batch, None));
             };
             let entry = entry?;
-            match entry.metadata() {
-                Ok(metadata) => {
-                    batch.push(Entry { name: entry.file_name(), status: Status::of(&metadata) });
-                }
+            let name = entry.file_name();
+            let looked = entry.metadata();
+            match looked.and_then(|metadata| Entry::of(&self.folder, name, &metadata)) {
+                Ok(entry) => batch.push(entry),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -215,15 +269,20 @@ impl Listing {
 
 /// `O_NONBLOCK` keeps the opening of a FIFO from waiting for its other end; on a regular file it
 /// means nothing.
-fn open(root: &Dir, path: &Path) -> io::Result<Done> {
+fn open(root: &Dir, path: &Path) -> io::Result<(File, Status)> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK);
     regular(root.open_with(path, &options)?)
 }
 
-fn open_for_writing(root: &Dir, path: &Path, create: Create) -> io::Result<Done> {
+fn open_for_writing(
+    root: &Dir,
+    path: &Path,
+    create: Create,
+    mode: u32,
+) -> io::Result<(File, Status)> {
     let mut options = OpenOptions::new();
-    options.write(true).custom_flags(nix::libc::O_NONBLOCK);
+    options.write(true).mode(mode).custom_flags(nix::libc::O_NONBLOCK);
     match create {
         Create::New => options.create_new(true),
         Create::Truncate => options.create(true).truncate(true),
@@ -232,38 +291,84 @@ fn open_for_writing(root: &Dir, path: &Path, create: Create) -> io::Result<Done>
     regular(root.open_with(path, &options)?)
 }
 
-fn regular(file: cap_std::fs::File) -> io::Result<Done> {
+fn regular(file: cap_std::fs::File) -> io::Result<(File, Status)> {
     let status = Status::of(&file.metadata()?);
     match status.kind {
-        Kind::File => Ok(Done::File(file.into_std(), status)),
+        Kind::File => Ok((file.into_std(), status)),
         Kind::Directory => Err(io::ErrorKind::IsADirectory.into()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        _ => Err(not_regular()),
     }
 }
 
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}
+
+fn read(file: File, offset: u64, length: usize, mut buffer: Vec<u8>) -> io::Result<Done> {
+    buffer.resize(length, 0);
+    let mut filled = 0;
+    while filled < length {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(Done::Piece(file, buffer))
+}
+
+/// A FIFO is not opened to see whether it could be: its reader would notice.
+fn status_to_write(root: &Dir, path: &Path) -> io::Result<Done> {
+    if Status::of(&root.metadata(path)?).kind == Kind::Other {
+        return Err(not_regular());
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(nix::libc::O_NONBLOCK);
+    let (_, status) = regular(root.open_with(path, &options)?)?;
+    Ok(Done::Status(status))
+}
+
+/// What a symbolic link to a directory stands for is listed; a link to anything else is shown as
+/// the link that it is.
 fn list(root: &Dir, path: &Path) -> io::Result<Done> {
-    let status = Status::of(&root.metadata(path)?);
-    if status.kind == Kind::Directory {
-        return Listing { entries: root.read_dir(path)? }.next_batch();
+    if root.metadata(path)?.is_dir() {
+        let folder = root.open_dir(path)?;
+        let entries = folder.entries()?;
+        return Listing { folder, entries }.next_batch();
     }
     let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
-    Ok(Done::Listing(vec![Entry { name, status }], None))
+    let metadata = root.symlink_metadata(path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = root.open_dir(parent.unwrap_or(Path::new(".")))?;
+    Ok(Done::Entry(Entry::of(&folder, name, &metadata)?))
 }
 
 fn set_modified(root: &Dir, path: &Path, time: SystemTime) -> io::Result<Done> {
     // Opening for reading suffices to set times, which the owner may do to a file without write
     // permission.
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(nix::libc::O_NONBLOCK);
-    nothing(root.open_with(path, &options)?.into_std().set_modified(time))
+    nothing(open(root, path)?.0.set_modified(time))
 }
 
-fn commit(root: &Dir, file: File, rename: Option<(PathBuf, PathBuf)>) -> io::Result<Done> {
+fn commit(
+    root: &Dir,
+    file: File,
+    mode: Option<u32>,
+    rename: Option<(PathBuf, PathBuf)>,
+) -> io::Result<Done> {
+    if let Some(mode) = mode {
+        file.set_permissions(PermissionsExt::from_mode(mode))?;
+    }
     nix::unistd::close(file)?;
     match rename {
         Some((from, to)) => nothing(root.rename(from, root, to)),
         None => Ok(Done::Nothing),
     }
+}
+
+fn opened(result: io::Result<(File, Status)>) -> io::Result<Done> {
+    result.map(|(file, status)| Done::File(file, status))
 }
 
 fn nothing(result: io::Result<()>) -> io::Result<Done> {

@@ -172,12 +172,34 @@ pub(super) fn split(text: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Leaves out options as of `ls`, which clients put before the path of a listing.
-pub(super) fn without_options(mut argument: &[u8]) -> &[u8] {
+/// What is asked of a listing, of all that could be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListOptions {
+    /// Names that begin with a dot are shown as well.
+    pub(super) all: bool,
+}
+
+/// Options as of `ls`, which clients put before the path of a listing, and that path.
+pub(super) fn options(mut argument: &[u8]) -> (ListOptions, &[u8]) {
+    let mut options = ListOptions::default();
     while argument.first() == Some(&b'-') {
-        argument = split(argument).1.trim_ascii_start();
+        let (letters, rest) = split(argument);
+        options.all |= letters.iter().any(|letter| letter.eq_ignore_ascii_case(&b'a'));
+        argument = rest.trim_ascii_start();
     }
-    argument
+    (options, argument)
+}
+
+/// `number [R number]`, as ALLO has it (RFC 959 §4.1.3).
+pub(super) fn is_allocation(argument: &[u8]) -> bool {
+    let mut words = argument.split(|&byte| byte == b' ');
+    let file_size = words.next().and_then(number);
+    let well_formed = match (words.next(), words.next(), words.next()) {
+        (None, None, None) => true,
+        (Some(b"R" | b"r"), Some(record_size), None) => number(record_size).is_some(),
+        _ => false,
+    };
+    file_size.is_some() && well_formed
 }
 
 /// A decimal number.
@@ -296,10 +318,24 @@ mod tests {
     }
 
     #[test]
-    fn options_before_a_path_are_left_out() {
-        assert_eq!(without_options(b"-la"), b"");
-        assert_eq!(without_options(b"-a -l  a b"), b"a b");
-        assert_eq!(without_options(b"./-a"), b"./-a");
+    fn options_come_before_a_path() {
+        let check = |argument: &[u8], all: bool, path: &[u8]| {
+            assert_eq!(options(argument), (ListOptions { all }, path));
+        };
+        check(b"-la", true, b"");
+        check(b"-A -l  a b", true, b"a b");
+        check(b"-lR", false, b"");
+        check(b"./-a", false, b"./-a");
+    }
+
+    #[test]
+    fn an_allocation_is_a_number_of_bytes_and_perhaps_of_a_record() {
+        for good in ["0", "100", "100 R 80", "1 r 1"] {
+            assert!(is_allocation(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "x", "-1", "1 R", "1 80", "1 R 80 1", "1 R x"] {
+            assert!(!is_allocation(bad.as_bytes()), "{bad}");
+        }
     }
 
     #[test]

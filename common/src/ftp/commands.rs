@@ -50,8 +50,9 @@ impl Session {
         match verb {
             Verb::Abort => self.say("226 Nothing to abort."),
             Verb::Account | Verb::StructureMount => self.say("502 Not implemented."),
-            Verb::Allocate => self.say("202 No need to."),
-            Verb::Append => self.store(argument, Placement::End),
+            Verb::Allocate if command::is_allocation(argument) => self.say("202 No need to."),
+            Verb::Allocate => self.say("501 A number of bytes is expected."),
+            Verb::Append => self.store(argument, |_| Placement::End),
             Verb::Authenticate => self.say("502 No security here."),
             Verb::ChangeDirectory => self.look(argument, Work::ChangeDirectory),
             Verb::ChangeToParent => self.look(b"..", Work::ChangeDirectory),
@@ -61,10 +62,10 @@ impl Session {
             Verb::Facts => self.look(argument, Work::Facts),
             Verb::FactsList => self.list(argument, Format::Facts),
             Verb::Features => reply::features(&mut self.output, self.facts),
-            Verb::Help => reply::help(&mut self.output),
+            Verb::Help => self.help(argument),
             Verb::List => self.list(argument, Format::Long),
             Verb::MakeDirectory => self.make_directory(argument),
-            Verb::Mode => self.only(argument, b"S"),
+            Verb::Mode => self.only(argument, [b'S', b'B', b'C']),
             Verb::Modified => self.look(argument, |_| Work::Modified),
             Verb::NameList => self.list(argument, Format::Name),
             Verb::Nothing => self.say("200 Here."),
@@ -91,15 +92,9 @@ impl Session {
             Verb::Site => self.site(argument),
             Verb::Size => self.size(argument),
             Verb::Status => self.status(argument),
-            Verb::Store => {
-                let placement = match self.restart {
-                    0 => Placement::Whole,
-                    offset => Placement::From(offset),
-                };
-                self.store(argument, placement);
-            }
+            Verb::Store => self.store(argument, Placement::from),
             Verb::StoreUnique => self.store_unique(),
-            Verb::Structure => self.only(argument, b"F"),
+            Verb::Structure => self.only(argument, [b'F', b'R', b'P']),
             Verb::System => self.say("215 UNIX Type: L8"),
             Verb::Type => self.representation(argument),
             Verb::User => self.user(argument),
@@ -147,14 +142,24 @@ impl Session {
         self.release(Route::Unknown);
     }
 
-    /// `MODE S` and `STRU F` are the only ones.
-    fn only(&mut self, argument: &[u8], letter: &[u8]) {
-        if argument.eq_ignore_ascii_case(letter) {
-            self.say("200 So it is.");
-        } else if argument.len() == 1 {
-            self.say("504 Not implemented.");
-        } else {
-            self.say("501 One letter is expected.");
+    /// Of the letters that RFC 959 knows for a parameter, the first is the one that there is.
+    fn only(&mut self, argument: &[u8], letters: [u8; 3]) {
+        let place = letters.iter().position(|letter| argument.eq_ignore_ascii_case(&[*letter]));
+        self.say(match place {
+            Some(0) => "200 So it is.",
+            Some(_) => "504 Not implemented.",
+            None => "501 There is no such letter.",
+        });
+    }
+
+    fn help(&mut self, argument: &[u8]) {
+        match argument {
+            b"" => reply::help(&mut self.output),
+            name if name.eq_ignore_ascii_case(b"SITE") => self.say(reply::SITE_HELP),
+            name => match command::parse(name) {
+                Ok((row, _)) => self.say(&format!("214 {} is understood.", row.name)),
+                Err(_) => self.say("501 There is no such command."),
+            },
         }
     }
 
@@ -163,6 +168,9 @@ impl Session {
         let representation = match (letter.to_ascii_uppercase().as_slice(), form) {
             (b"A", b"" | b"N" | b"n") => Representation::Ascii,
             (b"I", b"") | (b"L", b"8") => Representation::Image,
+            (b"L", size) if command::number(size).is_none() => {
+                return self.say("501 TYPE L takes a number of bits.");
+            }
             (b"A" | b"E" | b"L" | b"I", _) => return self.say("504 Not implemented."),
             ([_], _) => return self.say("504 Unknown type."),
             _ => return self.say("501 The type is one letter."),
@@ -174,10 +182,14 @@ impl Session {
     fn options(&mut self, argument: &[u8]) {
         let (name, value) = command::split(argument);
         match name.to_ascii_uppercase().as_slice() {
-            b"UTF8" => self.say("200 Names are bytes, UTF-8 or not."),
+            b"UTF8" => match value.to_ascii_uppercase().as_slice() {
+                b"" | b"ON" | b"OFF" => self.say("200 Names are bytes, UTF-8 or not."),
+                _ => self.say("501 ON or OFF is expected."),
+            },
             b"MLST" => {
                 self.facts = Facts::parse(value);
-                self.say(&format!("200 MLST OPTS {}", self.facts.chosen()));
+                let reply = format!("200 MLST OPTS {}", self.facts.chosen());
+                self.say(reply.trim_end());
             }
             _ => self.say("501 There is no such option."),
         }
@@ -187,6 +199,10 @@ impl Session {
         // Offsets of files are signed in the kernel.
         let offset = command::number(argument).filter(|&offset| i64::try_from(offset).is_ok());
         match offset {
+            Some(1..) if self.is_text() => {
+                self.restart = 0;
+                self.say("501 Under TYPE A a transfer cannot be resumed: say TYPE I.");
+            }
             Some(offset) => {
                 self.restart = offset;
                 self.say(&format!("350 The next transfer begins at {offset}."));
@@ -198,7 +214,7 @@ impl Session {
     fn site(&mut self, argument: &[u8]) {
         let (name, rest) = command::split(argument);
         match name.to_ascii_uppercase().as_slice() {
-            b"HELP" => self.say("214 CHMOD HELP"),
+            b"HELP" => self.say(reply::SITE_HELP),
             b"CHMOD" if !self.settings.writable => self.say(reply::READ_ONLY),
             b"CHMOD" => {
                 let (mode, name) = command::split(rest);

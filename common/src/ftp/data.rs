@@ -18,7 +18,7 @@ const LOWEST_PORT: u16 = 1024;
 impl Session {
     pub(super) fn passive(&mut self) {
         if self.extended_only {
-            self.say("501 EPSV ALL was said.");
+            self.say(reply::EXTENDED_ONLY);
         } else if self.peer.is_ipv6() {
             self.say("425 This is IPv6: say EPSV.");
         } else {
@@ -74,6 +74,7 @@ impl Session {
 
     pub(super) fn extended_port(&mut self, argument: &[u8]) {
         match command::extended_port(argument) {
+            _ if self.extended_only => self.say(reply::EXTENDED_ONLY),
             Some(ExtendedAddress::Known(address)) if address.is_ipv4() != self.peer.is_ipv4() => {
                 self.wrong_family();
             }
@@ -87,7 +88,7 @@ impl Session {
     /// connects to whatever a client names can be made to attack others (RFC 2577 §3).
     pub(super) fn active(&mut self, address: SocketAddr) {
         if self.extended_only {
-            self.say("501 EPSV ALL was said.");
+            self.say(reply::EXTENDED_ONLY);
         } else if address.ip() != self.peer {
             self.say("501 That is not your address.");
         } else if address.port() < LOWEST_PORT {

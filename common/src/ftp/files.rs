@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::job::{Done, Job, Kind, Status};
+use crate::job::{Done, Entry, Job, Kind, Listing, Status};
 
 use super::command;
 use super::glob;
@@ -13,7 +13,7 @@ use super::path::VirtualPath;
 use super::reply;
 use super::session::{Representation, Session, State};
 use super::transfer::{Payload, Route, Transfer};
-use super::uploads::{Placement, Upload};
+use super::uploads::{self, Placement, Upload};
 
 /// What a job is run for.
 #[derive(Debug)]
@@ -25,17 +25,18 @@ pub(super) enum Work {
     RenameFrom(VirtualPath),
     Size,
     Modified,
-    /// MFMT, with the time as it was given.
-    SetModified(String),
+    /// MFMT, with the time as it is answered.
+    SetModified(String, VirtualPath),
     /// MLST.
     Facts(VirtualPath),
     /// STAT of a path; whether the beginning was said.
     Status {
+        selection: Selection,
         begun: bool,
     },
     /// MLSD: to see that it is a directory.
     FactsList(VirtualPath),
-    List(Format, Option<Selection>),
+    List(Format, Selection),
     Retrieve {
         offset: u64,
     },
@@ -50,38 +51,36 @@ impl Session {
         match (purpose, result) {
             (Work::Look(path, placement), result) => self.looked(path, placement, result),
             (Work::Store(upload), Err(error)) => self.not_stored(upload, &error),
-            (Work::Status { begun: true }, Err(_)) => self.say("213 End, too early."),
+            (Work::Status { begun: true, .. }, Err(_)) => self.say("213 End, too early."),
             (_, Err(error)) => self.say(reply::refusal(&error)),
             (Work::Say(text), Ok(_)) => self.say(text),
             (Work::MakeDirectory(path), Ok(_)) => {
                 reply::quoted(&mut self.output, &path.absolute(), "was made.");
             }
-            (Work::SetModified(time), Ok(_)) => self.say(&format!("213 Modify={time};")),
-            (purpose, Ok(Done::Status(status))) => self.has_status(purpose, &status),
-            (Work::List(format, selection), Ok(Done::Listing(entries, more))) => {
-                let printer = Printer { selection, ..self.printer(format) };
-                let mut text = Vec::new();
-                printer.print(&mut text, &entries);
-                let payload = Payload::List { printer, text, sent: 0, more };
-                self.say("150 Here comes the listing.");
-                self.begin(payload);
+            (Work::SetModified(time, path), Ok(_)) => {
+                self.output.extend_from_slice(format!("213 Modify={time}; ").as_bytes());
+                reply::foreign(&mut self.output, &path.absolute());
+                self.say("");
             }
-            (Work::Status { begun }, Ok(Done::Listing(entries, more))) => {
-                if !begun {
-                    self.say("213-Status:");
-                }
-                self.printer(Format::Long).print(&mut self.output, &entries);
-                match more {
-                    Some(more) => self.work(Job::ListMore(more), Work::Status { begun: true }),
-                    None => self.say("213 End"),
-                }
+            (purpose, Ok(Done::Status(status))) => self.has_status(purpose, &status),
+            // What is listed as itself was asked for by its name, hidden or not.
+            (Work::List(format, _), Ok(Done::Entry(entry))) => {
+                self.begin_listing(format, Selection::Everything, &[entry], None);
+            }
+            (Work::List(format, selection), Ok(Done::Listing(entries, more))) => {
+                self.begin_listing(format, selection, &entries, more);
+            }
+            (Work::Status { .. }, Ok(Done::Entry(entry))) => {
+                self.say_listing(Selection::Everything, false, &[entry], None);
+            }
+            (Work::Status { selection, begun }, Ok(Done::Listing(entries, more))) => {
+                self.say_listing(selection, begun, &entries, more);
             }
             (Work::Retrieve { offset }, Ok(Done::File(_, status))) if offset > status.length => {
                 self.say(reply::BEYOND_END);
             }
             (Work::Retrieve { offset }, Ok(Done::File(file, status))) => {
-                let end = status.length;
-                let payload = Payload::Send { file, offset, end };
+                let payload = Payload::download(file, offset, status.length, self.is_text());
                 self.say("150 Here comes the file.");
                 self.begin(payload);
             }
@@ -100,6 +99,7 @@ impl Session {
                 self.say("250 Changed.");
             }
             Work::ChangeDirectory(_) => self.say("550 Not a directory."),
+            Work::RenameFrom(path) if path.is_root() => self.say(reply::NOT_THE_ROOT),
             Work::RenameFrom(path) => {
                 self.rename_from = Some(path);
                 self.say("350 Now say RNTO.");
@@ -112,14 +112,14 @@ impl Session {
             Work::Facts(path) => {
                 self.say("250-Facts:");
                 self.output.push(b' ');
-                self.printer(Format::Facts).facts(&mut self.output, status);
+                self.printer(Format::Facts, Selection::Everything).facts(&mut self.output, status);
                 reply::foreign(&mut self.output, &path.absolute());
                 self.say("");
                 self.say("250 End");
             }
             Work::FactsList(path) if directory => {
                 let job = Job::List(self.settings.root.clone(), path.beneath_root());
-                self.work(job, Work::List(Format::Facts, None));
+                self.work(job, Work::List(Format::Facts, Selection::Everything));
             }
             Work::FactsList(_) => self.say("501 Not a directory; MLST tells of a file."),
             _ => self.say(reply::LOCAL_ERROR),
@@ -129,8 +129,21 @@ impl Session {
 
 /// Files and directories.
 impl Session {
-    pub(super) fn look(&mut self, argument: &[u8], purpose: impl FnOnce(VirtualPath) -> Work) {
+    /// What a client means. An upload that is not whole is nobody's file: what has such a name is
+    /// refused, and `None` returned.
+    pub(super) fn resolve(&mut self, argument: &[u8]) -> Option<VirtualPath> {
         let path = self.folder.resolve(argument);
+        if path.has(uploads::is_partial_name) {
+            self.say("550 That name is for an upload that is not whole yet.");
+            return None;
+        }
+        Some(path)
+    }
+
+    pub(super) fn look(&mut self, argument: &[u8], purpose: impl FnOnce(VirtualPath) -> Work) {
+        let Some(path) = self.resolve(argument) else {
+            return;
+        };
         let job = Job::Status(self.settings.root.clone(), path.beneath_root());
         self.work(job, purpose(path));
     }
@@ -142,18 +155,21 @@ impl Session {
         text: &'static str,
         job: impl FnOnce(crate::job::Root, std::path::PathBuf) -> Job,
     ) {
-        let path = self.folder.resolve(argument);
+        let Some(path) = self.resolve(argument) else {
+            return;
+        };
         if path.is_root() {
-            return self.say("550 Not the root itself.");
+            return self.say(reply::NOT_THE_ROOT);
         }
         let job = job(self.settings.root.clone(), path.beneath_root());
         self.work(job, Work::Say(text));
     }
 
     pub(super) fn make_directory(&mut self, argument: &[u8]) {
-        let path = self.folder.resolve(argument);
-        let job = Job::MakeDirectory(self.settings.root.clone(), path.beneath_root());
-        self.work(job, Work::MakeDirectory(path));
+        if let Some(path) = self.resolve(argument) {
+            let job = Job::MakeDirectory(self.settings.root.clone(), path.beneath_root());
+            self.work(job, Work::MakeDirectory(path));
+        }
     }
 
     pub(super) fn rename(&mut self, from: Option<VirtualPath>, argument: &[u8]) {
@@ -167,22 +183,23 @@ impl Session {
     /// Under TYPE A the size would be that of the converted file, which is not known without
     /// converting it (RFC 3659 §4).
     pub(super) fn size(&mut self, argument: &[u8]) {
-        if self.representation == Representation::Image {
-            self.look(argument, |_| Work::Size);
-        } else {
+        if self.is_text() {
             self.say("550 The size is known under TYPE I only.");
+        } else {
+            self.look(argument, |_| Work::Size);
         }
     }
 
     pub(super) fn set_modified(&mut self, argument: &[u8]) {
         let (time, name) = command::split(argument);
-        match command::timestamp(time) {
-            Some(modified) if !name.is_empty() => {
-                let path = self.folder.resolve(name).beneath_root();
-                let job = Job::SetModified(self.settings.root.clone(), path, modified);
-                self.work(job, Work::SetModified(listing::timestamp(modified)));
-            }
-            _ => self.say("501 MFMT takes YYYYMMDDHHMMSS and a name."),
+        let modified = command::timestamp(time).filter(|_| !name.is_empty());
+        let Some(modified) = modified else {
+            return self.say("501 MFMT takes YYYYMMDDHHMMSS and a name.");
+        };
+        if let Some(path) = self.resolve(name) {
+            let root = self.settings.root.clone();
+            let job = Job::SetModified(root, path.beneath_root(), modified);
+            self.work(job, Work::SetModified(listing::timestamp(modified), path));
         }
     }
 
@@ -191,22 +208,72 @@ impl Session {
             self.say("211-Logged in, nothing is running.");
             return self.say("211 End");
         }
-        let path = self.folder.resolve(command::without_options(argument));
-        let job = Job::List(self.settings.root.clone(), path.beneath_root());
-        self.work(job, Work::Status { begun: false });
+        if let Some((path, selection)) = self.select(argument) {
+            let job = Job::List(self.settings.root.clone(), path.beneath_root());
+            self.work(job, Work::Status { selection, begun: false });
+        }
+    }
+
+    /// Says a batch of a listing on the control connection, and asks for the next one, which is
+    /// read when this one has been sent.
+    fn say_listing(
+        &mut self,
+        selection: Selection,
+        begun: bool,
+        entries: &[Entry],
+        more: Option<Listing>,
+    ) {
+        if !begun {
+            self.say("213-Status:");
+        }
+        let printer = self.printer(Format::Long, selection);
+        printer.print(&mut self.output, entries);
+        match more {
+            Some(more) => {
+                let selection = printer.selection;
+                self.work(Job::ListMore(more), Work::Status { selection, begun: true });
+            }
+            None => self.say("213 End"),
+        }
+    }
+
+    /// What the argument of LIST, NLST or STAT means: a path, and what is shown of a directory. A
+    /// last component with an asterisk or a question mark is a pattern.
+    fn select(&mut self, argument: &[u8]) -> Option<(VirtualPath, Selection)> {
+        let (options, argument) = command::options(argument);
+        let name = argument.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        let (folder, name) = argument.split_at(name);
+        if glob::is_pattern(name) {
+            let selection = Selection::Pattern { folder: folder.to_vec(), pattern: name.to_vec() };
+            return Some((self.resolve(folder)?, selection));
+        }
+        let selection = if options.all { Selection::Everything } else { Selection::Visible };
+        Some((self.resolve(argument)?, selection))
     }
 }
 
 /// Transfers to the client.
 impl Session {
-    pub(super) fn printer(&self, format: Format) -> Printer {
+    fn printer(&self, format: Format, selection: Selection) -> Printer {
         Printer {
             format,
             facts: self.facts,
             writable: self.settings.writable,
             now: (self.settings.now)(),
-            selection: None,
+            selection,
         }
+    }
+
+    fn begin_listing(
+        &mut self,
+        format: Format,
+        selection: Selection,
+        entries: &[Entry],
+        more: Option<Listing>,
+    ) {
+        let printer = self.printer(format, selection);
+        self.say("150 Here comes the listing.");
+        self.begin(Payload::listing(printer, entries, more));
     }
 
     /// Begins a transfer that has been announced with 150.
@@ -225,7 +292,23 @@ impl Session {
         Some(offset)
     }
 
-    /// A last component with an asterisk or a question mark is a pattern.
+    /// The same for a file. A piece of text has no place in the file that is known without
+    /// converting all before it, so that text cannot be resumed. REST says so under TYPE A; the
+    /// type may have changed since.
+    pub(super) fn prepare_file(&mut self) -> Option<u64> {
+        let offset = self.prepare()?;
+        if offset > 0 && self.is_text() {
+            self.say("554 Under TYPE A a transfer cannot be resumed: say TYPE I.");
+            return None;
+        }
+        Some(offset)
+    }
+
+    /// Whether files are sent and stored as text.
+    pub(super) fn is_text(&self) -> bool {
+        self.representation == Representation::Ascii
+    }
+
     pub(super) fn list(&mut self, argument: &[u8], format: Format) {
         if self.prepare().is_none() {
             return;
@@ -233,23 +316,18 @@ impl Session {
         if format == Format::Facts {
             return self.look(argument, Work::FactsList);
         }
-        let argument = command::without_options(argument);
-        let name = argument.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        let (folder, name) = argument.split_at(name);
-        let (path, selection) = if glob::is_pattern(name) {
-            let selection = Selection { folder: folder.to_vec(), pattern: name.to_vec() };
-            (self.folder.resolve(folder), Some(selection))
-        } else {
-            (self.folder.resolve(argument), None)
-        };
-        let job = Job::List(self.settings.root.clone(), path.beneath_root());
-        self.work(job, Work::List(format, selection));
+        if let Some((path, selection)) = self.select(argument) {
+            let job = Job::List(self.settings.root.clone(), path.beneath_root());
+            self.work(job, Work::List(format, selection));
+        }
     }
 
     pub(super) fn retrieve(&mut self, argument: &[u8]) {
-        if let Some(offset) = self.prepare() {
-            let path = self.folder.resolve(argument).beneath_root();
-            let job = Job::Open(self.settings.root.clone(), path);
+        let Some(offset) = self.prepare_file() else {
+            return;
+        };
+        if let Some(path) = self.resolve(argument) {
+            let job = Job::Open(self.settings.root.clone(), path.beneath_root());
             self.work(job, Work::Retrieve { offset });
         }
     }

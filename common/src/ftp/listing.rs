@@ -1,6 +1,18 @@
 //! Directories as text: as `ls -l` prints them, names alone, or facts (RFC 3659 §7).
 //!
-//! **Invariant:** one entry is one line, whatever its name is.
+//! **Invariant:** one entry is one line, whatever its name is, or what it points to.
+//!
+//! - LIST, NLST and STAT leave out names that begin with a dot, as `ls` does, unless one of their
+//!   options is `-a` or `-A`; the other options (`-l`, `-R` …) are understood and change nothing. A
+//!   file or directory that is named itself is shown, and so is what a pattern with a dot fits.
+//!   MLSD shows all, since no option could ask for more. `.` and `..` are never among the names.
+//! - The columns are those of `ls -ln` in the C locale, of a fixed least width: `ls` reads the
+//!   whole directory before it knows how wide they must be, and this text is sent while the
+//!   directory is read. Dates are in UTC.
+//! - A symbolic link is shown with what it points to, and not followed, so that it may point
+//!   anywhere. MLSD has facts of the link itself, and MLST of what it stands for.
+//! - MLSD has no `cdir` and `pdir` (RFC 3659 §7.5.1 leaves it to us): they are no names in the
+//!   directory, and clients that copy a tree leave them out.
 
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
@@ -9,7 +21,7 @@ use time::OffsetDateTime;
 
 use crate::job::{Entry, Kind, Status};
 
-use super::{glob, reply};
+use super::{glob, reply, uploads};
 
 /// How `ls` tells a recent file, whose time of day it shows, from an old one, whose year it shows:
 /// half a mean Gregorian year.
@@ -40,41 +52,59 @@ pub(super) struct Printer {
     /// Whether the client may change what it sees.
     pub(super) writable: bool,
     pub(super) now: SystemTime,
-    /// Which names are shown, if not all.
-    pub(super) selection: Option<Selection>,
+    pub(super) selection: Selection,
 }
 
-/// What is asked for where a name is a pattern.
+/// Which names of a directory are shown. Those of uploads that are not whole never are.
 #[derive(Debug)]
-pub(super) struct Selection {
-    /// What the client has written before the pattern. NLST puts it before each name, so that the
-    /// client can use what it is told.
-    pub(super) folder: Vec<u8>,
-    pub(super) pattern: Vec<u8>,
+pub(super) enum Selection {
+    /// All, as `ls -A`.
+    Everything,
+    /// Those that do not begin with a dot.
+    Visible,
+    /// Those that a pattern fits.
+    Pattern {
+        /// What the client has written before the pattern. NLST puts it before each name, so that
+        /// the client can use what it is told.
+        folder: Vec<u8>,
+        pattern: Vec<u8>,
+    },
+}
+
+impl Selection {
+    fn shows(&self, name: &[u8]) -> bool {
+        let fits = match self {
+            Selection::Everything => true,
+            Selection::Visible => name.first() != Some(&b'.'),
+            Selection::Pattern { pattern, .. } => glob::matches(pattern, name),
+        };
+        fits && !uploads::is_partial_name(name)
+    }
 }
 
 impl Printer {
     /// Adds a line for each entry.
     pub(super) fn print(&self, output: &mut Vec<u8>, entries: &[Entry]) {
-        for Entry { name, status } in entries {
-            if !self.shows(name.as_bytes()) {
+        for Entry { name, status, target } in entries {
+            let name = name.as_bytes();
+            if !self.selection.shows(name) {
                 continue;
             }
-            match self.format {
-                Format::Long => self.long(output, status),
-                Format::Name => {
-                    let folder = self.selection.as_ref().map(|selection| &selection.folder[..]);
-                    reply::foreign(output, folder.unwrap_or_default());
+            match (self.format, &self.selection) {
+                (Format::Long, _) => self.long(output, status),
+                (Format::Name, Selection::Pattern { folder, .. }) => {
+                    reply::foreign(output, folder);
                 }
-                Format::Facts => self.facts(output, status),
+                (Format::Name, _) => {}
+                (Format::Facts, _) => self.facts(output, status),
             }
-            reply::foreign(output, name.as_bytes());
+            reply::foreign(output, name);
+            if let (Format::Long, Some(target)) = (self.format, target) {
+                output.extend_from_slice(b" -> ");
+                reply::foreign(output, target.as_bytes());
+            }
             output.extend_from_slice(b"\r\n");
         }
-    }
-
-    fn shows(&self, name: &[u8]) -> bool {
-        self.selection.as_ref().is_none_or(|selection| glob::matches(&selection.pattern, name))
     }
 
     /// The facts of a file, and the space that ends them.
@@ -256,10 +286,10 @@ mod tests {
             facts: Facts::default(),
             writable: true,
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(now_seconds),
-            selection: None,
+            selection: Selection::Everything,
         };
         let mut output = Vec::new();
-        printer.print(&mut output, &[Entry { name, status }]);
+        printer.print(&mut output, &[Entry { name, status, target: None }]);
         let text = String::from_utf8_lossy(&output);
         assert_eq!(text, String::from_utf8_lossy(expected));
     }

@@ -34,6 +34,7 @@ mod listing;
 mod path;
 mod reply;
 mod session;
+mod text;
 mod transfer;
 mod uploads;
 

@@ -49,6 +49,11 @@ impl VirtualPath {
         self.0.is_empty()
     }
 
+    /// Whether any of its components is such a name.
+    pub(super) fn has(&self, is_such: fn(&[u8]) -> bool) -> bool {
+        self.0.split(|&byte| byte == b'/').any(is_such)
+    }
+
     fn up(&mut self) {
         let slash = self.0.iter().rposition(|&byte| byte == b'/');
         self.0.truncate(slash.unwrap_or(0));

@@ -16,6 +16,7 @@ pub(super) const IDLE: &str = "421 Silent for too long, goodbye.";
 pub(super) const DRAIN: &str = "421 The server is leaving, goodbye.";
 pub(super) const LOGIN_FIRST: &str = "530 Log in first, with USER and PASS.";
 pub(super) const READ_ONLY: &str = "550 Permission denied: this server is read-only.";
+pub(super) const EXTENDED_ONLY: &str = "501 EPSV ALL was said.";
 pub(super) const NO_DATA_ADDRESS: &str = "425 Say PASV, EPSV, PORT or EPRT first.";
 pub(super) const NO_CONNECTION: &str = "425 The data connection could not be opened.";
 pub(super) const NO_PORT: &str = "425 No port could be opened.";
@@ -23,9 +24,11 @@ pub(super) const ABORTED: &str = "426 Transfer aborted.";
 pub(super) const BROKEN: &str = "426 The data connection broke, transfer aborted.";
 pub(super) const STALLED: &str = "426 The transfer stood still for too long, aborted.";
 pub(super) const SHRUNK: &str = "451 The file became shorter meanwhile, transfer aborted.";
+pub(super) const SITE_HELP: &str = "214 SITE CHMOD mode name; SITE HELP";
 pub(super) const LOCAL_ERROR: &str = "451 Local error, try again.";
 pub(super) const COMPLETE: &str = "226 Transfer complete.";
 pub(super) const NOT_A_FILE: &str = "550 Not a plain file.";
+pub(super) const NOT_THE_ROOT: &str = "550 Not the root itself.";
 pub(super) const BEYOND_END: &str = "554 The restart position is past the end of the file.";
 
 /// The features that RFC 2389 wants told, but for MLST, whose line depends on OPTS.

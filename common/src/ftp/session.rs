@@ -322,7 +322,8 @@ impl crate::session::Session for Session {
     /// What a transfer has moved changes nothing of what the client has said: the queue, which the
     /// client fills, is not looked through for it.
     fn handle(&mut self, event: Event<'_>) {
-        let moved = self.output.is_empty() && matches!(event, Event::Wrote(_) | Event::Received(_));
+        let moved = self.output.is_empty()
+            && matches!(event, Event::Wrote(_) | Event::Received(_) | Event::Read(Chan::Data, _));
         self.event(event);
         if !(moved && matches!(self.state, State::Transferring(_))) {
             self.proceed();

@@ -1,25 +1,33 @@
 //! A transfer, from its data connection to its final reply.
 //!
 //! ```text
-//!  Connect ──> Move <──> Fetch (listings)
-//!     │         │          │
-//!     └─────────┴──────────┴──> Close ──> Commit (uploads) ──> finished
+//!  Connect ──> Move <──> Work (a job, where bytes pass through here)
+//!     │         │         │
+//!     └─────────┴─────────┴───> Close ──> Commit (uploads) ──> finished
 //!                                 └──────────┴──> Remove ────> finished
 //! ```
 //!
 //! **Invariant:** it succeeds when its data connection was closed in order and, for an upload, the
 //! file has its real name. On every other way out, what was written under a name of its own is
 //! removed first. What is lent to the executor stays as it is until the step is left.
+//!
+//! Files as they are (TYPE I) never pass through here: the executor moves them. Listings, and files
+//! as text (TYPE A), are made and taken apart here, a piece at a time in buffers that are used
+//! again; each piece costs a job.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::job::{Done, Job, Listing, Root};
+use crate::job::{Done, Entry, Job, Listing, Root};
 use crate::session::{Action, Chan, Event};
 
 use super::listing::Printer;
 use super::path::VirtualPath;
 use super::reply;
+use super::text::{FromWire, ToWire};
+
+/// How much of a file becomes text at a time, in bytes.
+const TEXT_BYTES: usize = 32 * 1024;
 
 /// How the data connection comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +56,7 @@ pub(super) struct Transfer {
 enum Step {
     Connect,
     Move,
-    Fetch,
+    Work,
     Close,
     Commit,
     Remove,
@@ -57,21 +65,45 @@ enum Step {
 /// What is moved.
 #[derive(Debug)]
 pub(super) enum Payload {
-    /// A download.
+    /// A download of a file as it is.
     Send { file: File, offset: u64, end: u64 },
     /// An upload.
     Receive {
-        /// Given away when it is committed.
+        /// Given away with a job, and for good when it is committed.
         file: Option<File>,
         offset: u64,
         /// The name it is written under, and whether that is nobody's file until it is whole.
         written: VirtualPath,
         temporary: bool,
-        /// The name it gets at last, if that is another.
+        /// The name it gets at last, if that is another, and the permission bits, if they are those
+        /// of the file that it replaces.
         target: Option<VirtualPath>,
+        mode: Option<u32>,
+        /// What has arrived of a file that is sent as text.
+        text: Option<Incoming>,
     },
-    /// A listing: the text of the present batch, how much of it was sent, and the rest.
-    List { printer: Printer, text: Vec<u8>, sent: usize, more: Option<Listing> },
+    /// A download that is made here: the present piece, how much of it was sent, and where the next
+    /// comes from.
+    Made { text: Vec<u8>, sent: usize, source: Source },
+}
+
+/// Where the text of a download comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A directory: how it is printed, and what is still to be read of it.
+    Listing { printer: Printer, more: Option<Listing> },
+    /// A file that is sent as text. The file is given away with each job, and the buffer is for its
+    /// bytes as they are.
+    File { file: Option<File>, offset: u64, end: u64, buffer: Vec<u8>, ending: ToWire },
+}
+
+/// A piece of text that has arrived and is not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    ending: FromWire,
+    bytes: Vec<u8>,
+    /// It is the last one.
+    ended: bool,
 }
 
 /// How far an event has brought a transfer.
@@ -119,7 +151,7 @@ impl Transfer {
                 Route::Passive | Route::Unknown => Action::Accept,
             },
             Step::Move => self.payload.moving(),
-            Step::Fetch => Action::Run(self.payload.fetch()),
+            Step::Work => Action::Run(self.payload.work()),
             Step::Close => Action::Close(Chan::Data),
             Step::Commit => Action::Run(self.payload.commit(root)),
             Step::Remove => Action::Run(self.payload.remove(root)),
@@ -131,7 +163,7 @@ impl Transfer {
         match self.step {
             Step::Connect => self.connected(&event, owner),
             Step::Move => self.shifted(event),
-            Step::Fetch => self.fetched(event),
+            Step::Work => self.worked(event),
             Step::Close => return self.closed(&event),
             Step::Commit => return self.committed(event),
             Step::Remove => return Progress::Finished,
@@ -142,7 +174,7 @@ impl Transfer {
     /// Cuts it, with this reply. A second failure does not hide the first. One that is being
     /// closed is still lost; one whose connection is closed is out of the client's hands.
     pub(super) fn fail(&mut self, reply: &'static str) {
-        if matches!(self.step, Step::Connect | Step::Move | Step::Fetch | Step::Close) {
+        if matches!(self.step, Step::Connect | Step::Move | Step::Work | Step::Close) {
             self.failure.get_or_insert(reply);
             self.step = Step::Close;
         }
@@ -166,14 +198,18 @@ impl Transfer {
                 *offset = (*offset + count as u64).min(*end);
                 self.advance(count);
             }
-            (Event::Wrote(count @ 1..), Payload::List { text, sent, .. }) => {
+            (Event::Wrote(count @ 1..), Payload::Made { text, sent, .. }) => {
                 *sent = text.len().min(*sent + count);
                 self.advance(count);
             }
-            (Event::Received(0), Payload::Receive { .. }) => self.step = Step::Close,
-            (Event::Received(count), Payload::Receive { offset, .. }) => {
+            (Event::Received(0), Payload::Receive { text: None, .. }) => self.step = Step::Close,
+            (Event::Received(count), Payload::Receive { offset, text: None, .. }) => {
                 *offset += count as u64;
                 self.moved += count as u64;
+            }
+            (Event::Read(Chan::Data, input), Payload::Receive { text: Some(text), .. }) => {
+                text.take(input);
+                self.advance(input.len());
             }
             (Event::Failed(error), _) => self.fail(reply::interruption(&error)),
             (Event::TimedOut, _) => self.fail(reply::STALLED),
@@ -186,15 +222,34 @@ impl Transfer {
         self.step = self.payload.next_step();
     }
 
-    fn fetched(&mut self, event: Event<'_>) {
-        let Event::Ran(Done::Listing(entries, rest)) = event else {
-            return self.fail(reply::LOCAL_ERROR);
+    /// The next piece of a download has been read, or one of an upload has been written.
+    fn worked(&mut self, event: Event<'_>) {
+        let done = match event {
+            Event::Ran(done) => done,
+            Event::Failed(error) => return self.fail(reply::interruption(&error)),
+            _ => return self.fail(reply::LOCAL_ERROR),
         };
-        if let Payload::List { printer, text, sent, more } = &mut self.payload {
-            text.clear();
-            *sent = 0;
-            printer.print(text, &entries);
-            *more = rest;
+        match (done, &mut self.payload) {
+            (Done::Listing(entries, rest), Payload::Made { text, sent, source }) => {
+                text.clear();
+                *sent = 0;
+                source.print(text, &entries, rest);
+            }
+            (Done::Piece(_, piece), Payload::Made { .. }) if piece.is_empty() => {
+                return self.fail(reply::SHRUNK);
+            }
+            (Done::Piece(file, piece), Payload::Made { text, sent, source }) => {
+                text.clear();
+                *sent = 0;
+                source.convert(text, file, piece);
+            }
+            (Done::Piece(back, bytes), Payload::Receive { file, offset, text: Some(text), .. }) => {
+                *offset += bytes.len() as u64;
+                *file = Some(back);
+                text.bytes = bytes;
+                text.bytes.clear();
+            }
+            _ => return self.fail(reply::LOCAL_ERROR),
         }
         self.step = self.payload.next_step();
     }
@@ -229,16 +284,38 @@ impl Transfer {
 }
 
 impl Payload {
+    /// A download of a file, from an offset up to its end as it is now.
+    pub(super) fn download(file: File, offset: u64, end: u64, as_text: bool) -> Self {
+        if as_text {
+            let (buffer, ending) = (Vec::new(), ToWire::default());
+            let source = Source::File { file: Some(file), offset, end, buffer, ending };
+            Payload::Made { text: Vec::new(), sent: 0, source }
+        } else {
+            Payload::Send { file, offset, end }
+        }
+    }
+
+    /// A listing, of which this batch has been read.
+    pub(super) fn listing(printer: Printer, entries: &[Entry], more: Option<Listing>) -> Self {
+        let mut text = Vec::new();
+        let mut source = Source::Listing { printer, more: None };
+        source.print(&mut text, entries, more);
+        Payload::Made { text, sent: 0, source }
+    }
+
     /// What follows once the connection is there, or something was moved.
     fn next_step(&self) -> Step {
         let (left, more) = match self {
             Payload::Send { offset, end, .. } => (offset < end, false),
-            Payload::Receive { .. } => (true, false),
-            Payload::List { text, sent, more, .. } => (*sent < text.len(), more.is_some()),
+            Payload::Receive { text: None, .. } => (true, false),
+            Payload::Receive { text: Some(text), .. } => {
+                (text.bytes.is_empty() && !text.ended, !text.bytes.is_empty())
+            }
+            Payload::Made { text, sent, source } => (*sent < text.len(), source.has_more()),
         };
         match (left, more) {
             (true, _) => Step::Move,
-            (false, true) => Step::Fetch,
+            (false, true) => Step::Work,
             (false, false) => Step::Close,
         }
     }
@@ -248,31 +325,35 @@ impl Payload {
             Payload::Send { file, offset, end } => {
                 Action::SendFile { to: Chan::Data, file, offset: *offset, length: end - offset }
             }
+            Payload::Receive { text: Some(_), .. } => Action::Read(Chan::Data),
             Payload::Receive { file, offset, .. } => Action::ReceiveFile {
                 from: Chan::Data,
                 file: file.as_ref().expect("an upload has its file until Commit"),
                 offset: *offset,
             },
-            Payload::List { text, sent, .. } => Action::Write(Chan::Data, &text[*sent..]),
+            Payload::Made { text, sent, .. } => Action::Write(Chan::Data, &text[*sent..]),
         }
     }
 
-    fn fetch(&mut self) -> Job {
+    fn work(&mut self) -> Job {
         match self {
-            Payload::List { more, .. } => {
-                Job::ListMore(more.take().expect("Fetch follows only where there is more"))
-            }
-            _ => unreachable!("only a listing is fetched"),
+            Payload::Made { source, .. } => source.job(),
+            Payload::Receive { file, offset, text: Some(text), .. } => Job::Write {
+                file: file.take().expect("a file comes back from each job but the last"),
+                offset: *offset,
+                bytes: std::mem::take(&mut text.bytes),
+            },
+            _ => unreachable!("files as they are are moved without a job"),
         }
     }
 
     fn commit(&mut self, root: &Root) -> Job {
-        let Payload::Receive { file, written, target, .. } = self else {
+        let Payload::Receive { file, written, target, mode, .. } = self else {
             unreachable!("only an upload is committed");
         };
         let file = file.take().expect("a file is committed once");
         let rename = target.take().map(|target| (written.beneath_root(), target.beneath_root()));
-        Job::Commit(root.clone(), file, rename)
+        Job::Commit(root.clone(), file, *mode, rename)
     }
 
     fn remove(&mut self, root: &Root) -> Job {
@@ -282,6 +363,59 @@ impl Payload {
                 Job::RemoveFile(root.clone(), written.beneath_root())
             }
             _ => unreachable!("only an upload leaves something to remove"),
+        }
+    }
+}
+
+impl Source {
+    fn has_more(&self) -> bool {
+        match self {
+            Source::Listing { more, .. } => more.is_some(),
+            Source::File { offset, end, .. } => offset < end,
+        }
+    }
+
+    fn job(&mut self) -> Job {
+        match self {
+            Source::Listing { more, .. } => {
+                Job::ListMore(more.take().expect("Work follows only where there is more"))
+            }
+            Source::File { file, offset, end, buffer, .. } => Job::Read {
+                file: file.take().expect("a file comes back from each job but the last"),
+                offset: *offset,
+                length: (*end - *offset).min(TEXT_BYTES as u64) as usize,
+                buffer: std::mem::take(buffer),
+            },
+        }
+    }
+
+    /// Adds the next batch of a directory as text.
+    fn print(&mut self, text: &mut Vec<u8>, entries: &[Entry], rest: Option<Listing>) {
+        if let Source::Listing { printer, more } = self {
+            printer.print(text, entries);
+            *more = rest;
+        }
+    }
+
+    /// Adds the next piece of a file as text.
+    fn convert(&mut self, text: &mut Vec<u8>, back: File, piece: Vec<u8>) {
+        if let Source::File { file, offset, buffer, ending, .. } = self {
+            ending.convert(&piece, text);
+            *offset += piece.len() as u64;
+            *file = Some(back);
+            *buffer = piece;
+        }
+    }
+}
+
+impl Incoming {
+    /// Takes what has arrived; nothing is the end.
+    fn take(&mut self, input: &[u8]) {
+        self.ended = input.is_empty();
+        if self.ended {
+            self.ending.end(&mut self.bytes);
+        } else {
+            self.ending.convert(input, &mut self.bytes);
         }
     }
 }

@@ -1,20 +1,25 @@
 //! Uploads, from the command to the open file.
 //!
 //! **Invariant:** one that replaces a file, or makes one, is written under a name of its own until
-//! it is whole; one that goes on with a file is written in place. A file that is replaced this way
-//! is a new one: it has the permissions of a new file.
+//! it is whole; one that goes on with a file is written in place. Nobody but the upload itself
+//! reaches what such a name stands for: it is in no listing, and no command takes it.
+//!
+//! A file that is replaced this way is a new one with the permission bits of the old one, except
+//! those that let a program run as its owner or group: what they were given for is gone. It must
+//! have been possible to write the old one.
 
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::job::{Create, Done, Job, Kind, Status};
+use crate::job::{Create, Done, Job, Status};
 
+use super::command;
 use super::files::Work;
 use super::path::VirtualPath;
 use super::reply;
 use super::session::Session;
-use super::transfer::Payload;
+use super::transfer::{Incoming, Payload};
 
 /// How many names are tried for an upload before it is given up.
 const NAME_ATTEMPTS: u8 = 16;
@@ -33,6 +38,18 @@ pub(super) enum Placement {
     End,
 }
 
+impl Placement {
+    /// STOR, after REST has named an offset or not.
+    pub(super) fn from(offset: u64) -> Self {
+        if offset == 0 { Placement::Whole } else { Placement::From(offset) }
+    }
+}
+
+/// What a new file may be to its owner, group and others, where the process's mask allows it.
+const NEW_MODE: u32 = 0o666;
+/// The permission bits that a file takes over from the one that it replaces.
+const KEPT_MODE: u32 = 0o777;
+
 /// An upload whose file is being opened.
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -40,15 +57,21 @@ pub(super) struct Upload {
     written: VirtualPath,
     /// The name it gets at last, if that is another.
     target: Option<VirtualPath>,
+    /// The permission bits of the file that it replaces, if there is one.
+    mode: Option<u32>,
     create: Create,
     placement: Placement,
     attempts: u8,
 }
 
 impl Session {
-    pub(super) fn store(&mut self, argument: &[u8], placement: Placement) {
-        if self.prepare().is_some() {
-            self.look(argument, |path| Work::Look(path, placement));
+    pub(super) fn store(&mut self, argument: &[u8], placement: fn(u64) -> Placement) {
+        let Some(offset) = self.prepare_file() else {
+            return;
+        };
+        if let Some(path) = self.resolve(argument) {
+            let job = Job::StatusToWrite(self.settings.root.clone(), path.beneath_root());
+            self.work(job, Work::Look(path, placement(offset)));
         }
     }
 
@@ -60,22 +83,19 @@ impl Session {
         placement: Placement,
         result: io::Result<Done>,
     ) {
-        let length = match result {
-            Ok(Done::Status(status)) => match status.kind {
-                Kind::File => Some(status.length),
-                _ => return self.say(reply::NOT_A_FILE),
-            },
+        let found = match result {
+            Ok(Done::Status(status)) => Some(status),
             Ok(_) => return self.say(reply::LOCAL_ERROR),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return self.say(reply::refusal(&error)),
         };
-        match (placement, length) {
-            (Placement::From(offset), length) if offset > length.unwrap_or(0) => {
-                self.say(reply::BEYOND_END);
-            }
+        let length = found.map_or(0, |status| status.length);
+        match (placement, found) {
+            (Placement::From(offset), _) if offset > length => self.say(reply::BEYOND_END),
             (Placement::Whole, _) | (_, None) => self.open_upload(Upload {
                 written: path.beside(&partial_name()),
                 target: Some(path),
+                mode: found.map(|status| status.mode & KEPT_MODE),
                 create: Create::New,
                 placement: Placement::Whole,
                 attempts: 1,
@@ -83,6 +103,7 @@ impl Session {
             (_, Some(_)) => self.open_upload(Upload {
                 written: path,
                 target: None,
+                mode: None,
                 create: Create::Keep,
                 placement,
                 attempts: NAME_ATTEMPTS,
@@ -95,6 +116,7 @@ impl Session {
             self.open_upload(Upload {
                 written: self.folder.resolve(&unique_name()),
                 target: None,
+                mode: None,
                 create: Create::New,
                 placement: Placement::Whole,
                 attempts: 1,
@@ -104,7 +126,9 @@ impl Session {
 
     pub(super) fn open_upload(&mut self, upload: Upload) {
         let path = upload.written.beneath_root();
-        let job = Job::Create(self.settings.root.clone(), path, upload.create);
+        // Who may not read the old file may not read the new one either, half or whole.
+        let mode = upload.mode.unwrap_or(NEW_MODE);
+        let job = Job::Create(self.settings.root.clone(), path, upload.create, mode);
         self.work(job, Work::Store(upload));
     }
 
@@ -140,6 +164,8 @@ impl Session {
             written: upload.written,
             temporary,
             target: upload.target,
+            mode: upload.mode,
+            text: self.is_text().then(Incoming::default),
         };
         self.begin(payload);
     }
@@ -154,4 +180,27 @@ fn unique_name() -> Vec<u8> {
 /// A hidden name for what is not whole yet.
 fn partial_name() -> Vec<u8> {
     [b".", unique_name().as_slice(), b".part"].concat()
+}
+
+/// Whether a name is of those.
+pub(super) fn is_partial_name(name: &[u8]) -> bool {
+    let numbers = name.strip_prefix(b".upload-").and_then(|rest| rest.strip_suffix(b".part"));
+    let Some(dash) = numbers.and_then(|text| text.iter().position(|&byte| byte == b'-')) else {
+        return false;
+    };
+    let (process, number) = numbers.unwrap_or_default().split_at(dash);
+    command::number(process).is_some() && command::number(&number[1..]).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_whole_yet_is_known_by_its_name() {
+        assert!(is_partial_name(&partial_name()));
+        for name in [&unique_name()[..], b".upload-1.part", b".upload-1-2-3.part", b".upload-a-1"] {
+            assert!(!is_partial_name(name), "{}", String::from_utf8_lossy(name));
+        }
+    }
 }

@@ -44,8 +44,8 @@ fn every_command_has_its_reply() {
     check("DELE a\r\nDELE a\r\nDELE d\r\nRMD /\r\n", "250 550 550 550");
     check("RNFR a\r\nRNTO b\r\nRNFR a\r\nRNTO c\r\n", "350 250 550 503");
     check("RNFR a\r\nNOOP\r\nRNTO b\r\n", "350 200 503");
-    check("REST 5\r\nREST x\r\nREST -1\r\nREST 99999999999999999999\r\n", "350 501 501 501");
-    check("SIZE a\r\nTYPE I\r\nSIZE a\r\nSIZE d\r\nSIZE x\r\n", "550 200 213 550 550");
+    check("TYPE I\r\nREST 5\r\nREST x\r\nREST -1\r\nREST 99999999999999999999\r\n", "200 350 501 501 501");
+    check("TYPE A\r\nSIZE a\r\nTYPE I\r\nSIZE a\r\nSIZE d\r\nSIZE x\r\n", "200 550 200 213 550 550");
     check("MDTM a\r\nMDTM d\r\nMDTM x\r\n", "213 550 550");
     check("MFMT 20010909014640 a\r\nMFMT x a\r\nMFMT 20010909014640\r\n", "213 501 501");
     check("MLST a\r\nMLST\r\nMLST x\r\nSTAT d\r\nSTAT x\r\n", "250 250 550 213 550");

@@ -81,9 +81,11 @@ impl World {
         world
     }
 
+    /// A client as most are: with files as they are.
     pub(crate) fn logged_in() -> Self {
         let mut world = Self::new();
         world.tell(LOGIN);
+        world.tell("TYPE I\r\n");
         world.said.clear();
         world
     }
@@ -111,6 +113,18 @@ impl World {
     pub(crate) fn tell(&mut self, input: impl AsRef<[u8]>) -> Stop {
         self.session.handle(Event::Read(Chan::Control, input.as_ref()));
         self.run()
+    }
+
+    /// The client sends a file over the data connection, after it has said this.
+    pub(crate) fn send(&mut self, bytes: &[u8], command: &str) -> Stop {
+        self.upload.extend(bytes);
+        self.tell(format!("EPSV\r\n{command}\r\n"))
+    }
+
+    /// What arrives over the data connection when the client says this.
+    pub(crate) fn fetch(&mut self, command: &str) -> Vec<u8> {
+        self.tell(format!("EPSV\r\n{command}\r\n"));
+        std::mem::take(&mut self.downloaded)
     }
 
     pub(crate) fn answer(&mut self, event: Event<'_>) -> Stop {
@@ -146,13 +160,21 @@ impl World {
     pub(crate) fn run(&mut self) -> Stop {
         loop {
             match self.step() {
+                Ok(Event::Received(count)) if self.takes_text() => {
+                    let bytes: Vec<u8> = self.upload.drain(..count).collect();
+                    self.session.handle(Event::Read(Chan::Data, &bytes));
+                }
                 Ok(event) => self.session.handle(event),
                 Err(stop) => return stop,
             }
         }
     }
 
-    /// Performs one action.
+    fn takes_text(&mut self) -> bool {
+        matches!(self.session.poll(), Action::Read(Chan::Data))
+    }
+
+    /// Performs one action. A read of the data connection is answered by how much there is to read.
     pub(crate) fn step(&mut self) -> Result<Event<'static>, Stop> {
         let action = self.session.poll();
         match action {
@@ -210,6 +232,7 @@ impl World {
                 file.write_all_at(&bytes, offset).unwrap();
                 Ok(Event::Received(count))
             }
+            Action::Read(Chan::Data) => Ok(Event::Received(self.upload.len().min(PIECE_BYTES))),
             other => panic!("unexpected: {other:?}"),
         }
     }
