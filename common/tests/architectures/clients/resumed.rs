@@ -16,12 +16,12 @@ const BEGUN_BYTES: usize = 1_000_000;
 
 /// Writes the part of a file that is there already.
 fn begin(path: &Path) {
-    fs::write(path, [b'b'; BEGUN_BYTES]).unwrap();
+    fs::write(path, vec![b'b'; BEGUN_BYTES]).unwrap();
 }
 
 /// What such a file is when its transfer has gone on to the end.
 fn ended(source: &[u8]) -> Vec<u8> {
-    [&[b'b'; BEGUN_BYTES], &source[BEGUN_BYTES..]].concat()
+    [&vec![b'b'; BEGUN_BYTES][..], &source[BEGUN_BYTES..]].concat()
 }
 
 #[test]
