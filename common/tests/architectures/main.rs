@@ -7,5 +7,6 @@ mod clients;
 mod command_line;
 mod faults;
 mod leaving;
+mod replies;
 mod support;
 mod web;
