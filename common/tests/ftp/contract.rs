@@ -67,27 +67,33 @@ proptest! {
 /// left in the served folder.
 fn under_test(client: &Client, fault: Option<(usize, Fault)>) -> (Outcome, TempDir) {
     let World { folder, settings, .. } =
-        World::new().file("old", b"old").file("big", &[b'b'; 2000]);
+        World::new().file("old", b"old").file("big", &[b'b'; 2000]).file("lines", b"1\n2\r\n\n");
     let session = ftp::Session::new(&settings, "127.0.0.1".parse().unwrap());
     (run(Box::new(session), client, fault), folder)
 }
 
 const CONVERSATION: &[u8] = b"USER anonymous\r\nPASS x\r\nTYPE I\r\nEPSV\r\nRETR big\r\n\
     PORT 127,0,0,1,8,0\r\nSTOR old\r\nPASV\r\nNLST\r\nSTAT /\r\nEPSV\r\nAPPE new\r\nEPSV\r\n\
-    EPRT |1|127.0.0.1|2048|\r\nRNFR new\r\nRNTO newer\r\nDELE newer\r\nMKD d\r\nRMD d\r\nQUIT\r\n";
+    EPRT |1|127.0.0.1|2048|\r\nTYPE A\r\nEPSV\r\nRETR lines\r\nEPSV\r\nSTOR old\r\nEPSV\r\n\
+    APPE lines\r\nEPSV\r\nRETR lines\r\nRNFR new\r\nRNTO newer\r\nDELE newer\r\nMKD d\r\nRMD d\r\nQUIT\r\n";
+
+/// What the client uploads, and what that is as text.
+const NEW: &[u8] = b"new\r\n\r\ncontent\r";
+const NEW_TEXT: &[u8] = b"new\n\ncontent\r";
 
 #[test]
 fn every_chunking_gives_the_same_conversation() {
-    let (expected, _folder) = under_test(&Client::new(CONVERSATION, b"new content"), None);
+    let (expected, _folder) = under_test(&Client::new(CONVERSATION, NEW), None);
     for piece in [1, 2, 7, 100] {
         let client = Client {
             control: CONVERSATION.chunks(piece).map(<[u8]>::to_vec).collect(),
-            data: b"new content".chunks(piece).map(<[u8]>::to_vec).collect(),
+            data: NEW.chunks(piece).map(<[u8]>::to_vec).collect(),
             write_bytes: piece,
             eager: false,
         };
-        let (outcome, _folder) = under_test(&client, None);
+        let (outcome, folder) = under_test(&client, None);
         assert_eq!(outcome.data, expected.data);
+        assert_eq!(fs::read(folder.path().join("old")).unwrap(), NEW_TEXT);
         let text = |outcome: &Outcome| String::from_utf8_lossy(&outcome.control).into_owned();
         assert_eq!(text(&outcome), text(&expected));
     }
@@ -95,13 +101,13 @@ fn every_chunking_gives_the_same_conversation() {
 
 #[test]
 fn a_failure_at_any_action_leaves_no_half_upload() {
-    let mut client = Client::new(CONVERSATION, b"new content");
+    let mut client = Client::new(CONVERSATION, NEW);
     client.control = CONVERSATION.chunks(50).map(<[u8]>::to_vec).collect();
     let steps = under_test(&client, None).0.steps;
     for (step, fault) in (0..steps).flat_map(|step| Fault::ALL.map(|fault| (step, fault))) {
         let (_, folder) = under_test(&client, Some((step, fault)));
         let old = fs::read(folder.path().join("old")).unwrap();
-        assert!(old == b"old" || old == b"new content", "{fault:?} at {step}");
+        assert!([b"old", NEW, NEW_TEXT].contains(&old.as_slice()), "{fault:?} at {step}");
         for entry in fs::read_dir(folder.path()).unwrap() {
             let name = entry.unwrap().file_name();
             assert!(!name.as_bytes().starts_with(b"."), "{name:?}: {fault:?} at {step}");

@@ -4,5 +4,8 @@
 
 mod commands;
 mod contract;
+mod listings;
+mod table;
+mod text;
 mod transfers;
 mod world;

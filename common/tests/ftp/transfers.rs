@@ -50,6 +50,56 @@ fn uploads_resume_append_and_find_names() {
 }
 
 #[test]
+fn a_file_that_is_replaced_keeps_its_permission_bits() {
+    for (before, after) in [(0o600, 0o600), (0o4755, 0o755), (0o640, 0o640)] {
+        let mut world = World::logged_in().file("a", b"old");
+        world.set_mode("a", before);
+        world.data_actions = 2;
+        world.send(&[b'n'; 2500], "STOR a");
+        let partial = world.names().remove(0);
+        assert_eq!(world.mode(&partial) & !after, 0, "what is half there is no more open");
+        world.data_actions = usize::MAX;
+        world.run();
+        assert_eq!((world.mode("a"), world.content("a")), (after, vec![b'n'; 2500]));
+        world.send(b"+", "APPE a");
+        assert_eq!((world.mode("a"), world.content("a").len()), (after, 2501));
+    }
+}
+
+#[test]
+fn an_upload_into_a_folder_that_vanishes_is_no_success() {
+    let mut world = World::logged_in().folder("d");
+    world.data_actions = 1;
+    world.send(b"new", "STOR d/a");
+    std::fs::remove_dir_all(world.folder.path().join("d")).unwrap();
+    world.data_actions = usize::MAX;
+    world.run();
+    assert_eq!(world.codes(), "229 150 451");
+    world.tell("EPSV\r\nSTOR d/a\r\n");
+    assert_eq!(world.codes(), "229 550");
+}
+
+#[test]
+fn an_upload_that_is_cut_stays_only_where_it_went_on_with_a_file() {
+    for (command, file, left) in [
+        ("APPE new", "new", None),
+        ("STOR new", "new", None),
+        ("APPE a", "a", Some(10 + PIECE_BYTES)),
+        ("REST 4\r\nSTOR a", "a", Some(4 + PIECE_BYTES)),
+    ] {
+        let mut world = World::logged_in().file("a", b"0123456789");
+        world.data_actions = 2;
+        world.send(&[b'n'; 2500], command);
+        world.tell("ABOR\r\n");
+        assert!(world.codes().ends_with("150 426 226"), "{command}");
+        let length =
+            world.names().iter().any(|name| name == file).then(|| world.content(file).len());
+        assert_eq!(length, left, "{command}");
+        assert!(world.names().len() <= 1, "{command}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_transfer_is_said_before_150() {
     check("RETR a\r\nLIST\r\nSTOR b\r\n", "425 425 425");
     check("EPSV\r\nRETR x\r\nRETR d\r\nLIST x\r\nNLST x\r\n", "229 550 550 550 550");

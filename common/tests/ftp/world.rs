@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -81,6 +81,17 @@ impl World {
         world
     }
 
+    /// Another client of the same folder.
+    pub(crate) fn another(&self) -> Self {
+        let mut world = Self::logged_in();
+        world.settings = self.settings.clone();
+        world.session = ftp::Session::new(&world.settings, CLIENT.parse().unwrap());
+        world.tell(LOGIN);
+        world.tell("TYPE I\r\n");
+        world.said.clear();
+        world
+    }
+
     /// A client as most are: with files as they are.
     pub(crate) fn logged_in() -> Self {
         let mut world = Self::new();
@@ -93,6 +104,20 @@ impl World {
     pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Self {
         fs::write(self.folder.path().join(name), bytes).unwrap();
         self
+    }
+
+    pub(crate) fn folder(self, name: &str) -> Self {
+        fs::create_dir(self.folder.path().join(name)).unwrap();
+        self
+    }
+
+    pub(crate) fn set_mode(&self, name: &str, mode: u32) {
+        let path = self.folder.path().join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(crate) fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.folder.path().join(name)).unwrap().permissions().mode() & 0o7777
     }
 
     /// The names in the served folder.
