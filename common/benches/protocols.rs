@@ -11,6 +11,7 @@ use cap_std::fs::Dir;
 use common::http;
 use common::protocol::Protocol;
 use common::session::{Action, Chan, Event, Session, Settings};
+use common::users::Users;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// What load generators send.
@@ -42,6 +43,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
     let settings = Settings {
         root: Arc::new(root),
         writable: false,
+        users: Users::default(),
         idle_timeout: Duration::from_mins(1),
         backend: None,
         now: SystemTime::now,

@@ -144,6 +144,7 @@ enum Pending {
     Accept,
     Connect(SocketAddr),
     Close(Chan),
+    Pause,
     Run,
     End,
 }
@@ -159,13 +160,14 @@ impl Pending {
             Action::Accept => Pending::Accept,
             Action::Connect(address) => Pending::Connect(*address),
             Action::Close(chan) => Pending::Close(*chan),
+            Action::Pause => Pending::Pause,
             Action::Run(_) => Pending::Run,
             Action::End => Pending::End,
         }
     }
 
     /// Whether control input is delivered beside it.
-    fn is_on_data(&self) -> bool {
+    fn admits_control(&self) -> bool {
         matches!(
             self,
             Pending::Read(Chan::Data)
@@ -174,6 +176,7 @@ impl Pending {
                 | Pending::ReceiveFile(Chan::Data, ..)
                 | Pending::Accept
                 | Pending::Connect(_)
+                | Pending::Pause
         )
     }
 }
@@ -257,7 +260,7 @@ impl<'a> Stage<'a> {
             session.handle(Event::Drain);
             return true;
         }
-        let wanted = pending.is_on_data() && session.accepts_control();
+        let wanted = pending.admits_control() && session.accepts_control();
         if !wanted || self.told_end || !(self.client.eager || self.vanished) {
             return false;
         }
@@ -333,6 +336,8 @@ impl<'a> Stage<'a> {
                 self.outcome.closed = true;
                 Event::Closed
             }
+            // No time passes here but this way.
+            Action::Pause => Event::TimedOut,
             Action::Run(_) | Action::End => unreachable!("handled before"),
         }
     }

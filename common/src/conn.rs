@@ -237,7 +237,7 @@ impl Conn {
             // A job is handed over once, so that what is asked here is answered here.
             let beside = match self.session.poll() {
                 Action::Run(job) => return Step::Job(job),
-                action => concerns_data(&action),
+                action => admits_control(&action),
             };
             if beside && let Some(step) = self.read_beside(buffer) {
                 return step;
@@ -246,6 +246,7 @@ impl Conn {
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
+            Action::Pause => Step::NotReady,
             Action::End if self.control_ended => Step::End,
             Action::End => self.end(buffer),
             Action::Close(Chan::Control) if self.control_ended => Step::Answer(Event::Closed),
@@ -258,7 +259,7 @@ impl Conn {
         }
     }
 
-    /// Takes control input while something on `Data` is pending, if there is some.
+    /// Takes control input while something on `Data`, or a pause, is pending, if there is some.
     fn read_beside(&mut self, buffer: &mut Buffer) -> Option<Step> {
         match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
             Ok(1..) => Some(Step::Input(Chan::Control)),
@@ -340,18 +341,21 @@ impl Conn {
     }
 
     /// On a blocking architecture: waits for what was not ready, and for control input beside a
-    /// transfer, until the deadline.
+    /// transfer, until the deadline. A pause is for no socket.
     fn wait(&mut self) {
         let remaining = self.deadline.remaining();
         let beside = !self.control_ended && self.session.accepts_control();
+        let action = self.session.poll();
         let (awaited, flags) = match self.lingering {
             Some(_) => (self.sockets.control().as_fd(), PollFlags::POLLIN),
-            None => self.sockets.awaited(&self.session.poll()),
+            None => self.sockets.awaited(&action),
         };
+        let pausing = self.lingering.is_none() && matches!(action, Action::Pause);
         let control = if beside { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut sockets =
             [PollFd::new(awaited, flags), PollFd::new(self.sockets.control().as_fd(), control)];
-        let watched = if beside { &mut sockets[..] } else { &mut sockets[..1] };
+        let (first, end) = (usize::from(pausing), if beside { 2 } else { 1 });
+        let watched = &mut sockets[first..end];
         let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
         match poll(watched, timeout) {
             Ok(0) if self.deadline.remaining().is_zero() => self.time_out(),
@@ -423,13 +427,13 @@ impl Clock {
 }
 
 /// Whether control input is to be seen while this action is pending.
-fn concerns_data(action: &Action<'_>) -> bool {
+fn admits_control(action: &Action<'_>) -> bool {
     match action {
         Action::Read(chan)
         | Action::Write(chan, _)
         | Action::SendFile { to: chan, .. }
         | Action::ReceiveFile { from: chan, .. } => *chan == Chan::Data,
-        Action::Accept | Action::Connect(_) => true,
+        Action::Accept | Action::Connect(_) | Action::Pause => true,
         Action::Listen | Action::Close(_) | Action::Run(_) | Action::End => false,
     }
 }

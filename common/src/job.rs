@@ -19,6 +19,8 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, ReadDir};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::password::{Hash, Password};
+
 /// The served folder.
 pub type Root = Arc<Dir>;
 
@@ -86,6 +88,9 @@ pub enum Job {
     /// Block the calling thread for so long, as a library without an asynchronous form does:
     /// [`Done::Nothing`].
     Block(Duration),
+    /// Check a password, which takes tens of milliseconds of CPU time by intention:
+    /// [`Done::Verified`].
+    Verify(Arc<Hash>, Password),
 }
 
 /// What becomes of a file that is opened for writing.
@@ -114,6 +119,8 @@ pub enum Done {
     Entry(Entry),
     /// A file, and the buffer with the piece of it that was read or written.
     Piece(File, Vec<u8>),
+    /// Whether the password is the one that the hash was made of.
+    Verified(bool),
 }
 
 /// What kind of thing a name stands for.
@@ -204,6 +211,7 @@ impl Job {
                 std::thread::sleep(time);
                 Ok(Done::Nothing)
             }
+            Job::Verify(hash, password) => Ok(Done::Verified(hash.is_of(&password))),
         }
     }
 }

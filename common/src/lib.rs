@@ -12,13 +12,15 @@ pub mod http;
 pub mod job;
 mod limits;
 mod options;
+pub mod password;
 pub mod process;
 pub mod protocol;
 pub mod server;
 pub mod session;
 mod sockets;
+pub mod users;
 
 pub use conn::{Conn, Wait};
 pub use drain::is_draining;
-pub use options::{Architecture, Workers};
+pub use options::{Architecture, Shown, Workers};
 pub use server::{Server, back_off, serve};

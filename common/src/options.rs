@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, FromArgMatches, value_parser};
 
 use crate::protocol::Protocol;
@@ -56,9 +56,12 @@ pub(crate) struct Options {
     /// The folder that is served
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) root: PathBuf,
-    /// Let clients store, rename and delete
+    /// Let anonymous clients store, rename and delete; users have rights of their own
     #[arg(long)]
     pub(crate) writable: bool,
+    /// Who may log in to FTP beside anonymous: lines that ftp-user has printed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) users: Option<PathBuf>,
     /// The most connections at a time [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     pub(crate) max_connections: Option<u64>,
@@ -105,8 +108,9 @@ impl Options {
         if architecture.workers != Workers::Uncounted {
             command = command.arg(workers_argument(architecture.workers));
         }
-        let matches = command.try_get_matches_from(arguments).map_err(|error| shown(&error))?;
-        let options = Options::from_arg_matches(&matches).map_err(|error| shown(&error))?;
+        let matches =
+            command.try_get_matches_from(arguments).map_err(|error| Shown::from(&error))?;
+        let options = Options::from_arg_matches(&matches).map_err(|error| Shown::from(&error))?;
         let workers = match architecture.workers {
             Workers::Uncounted => 1,
             _ => *matches.get_one::<u64>("workers").expect("it has a default") as usize,
@@ -121,13 +125,27 @@ impl Options {
     }
 }
 
-/// Why a command line does not start a server.
+/// Why a command line starts nothing.
 #[derive(Debug)]
-pub(crate) enum Shown {
+pub enum Shown {
     /// The user asked for it: the help, the version.
     Asked(String),
     /// The user made a mistake.
     Mistake(String),
+}
+
+/// clap says what is wrong, and adds, after an empty line, a usage that would make it many.
+impl From<&clap::Error> for Shown {
+    fn from(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return Shown::Asked(text);
+        }
+        let mistake = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+        let mistake = mistake.collect::<Vec<_>>().join(" ");
+        let line = mistake.trim_start_matches("error: ");
+        Shown::Mistake(format!("{line}; --help shows what there is"))
+    }
 }
 
 fn workers_argument(workers: Workers) -> Arg {
@@ -139,19 +157,4 @@ fn workers_argument(workers: Workers) -> Arg {
         .default_value(default.to_string())
         .value_parser(value_parser!(u64).range(1..=10_000))
         .hide(workers == Workers::One)
-}
-
-/// clap says what is wrong in its first line, and adds a usage that would make it many.
-fn shown(error: &clap::Error) -> Shown {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return Shown::Asked(error.render().to_string());
-    }
-    let text = error.render().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let line = first.trim_start_matches("error: ");
-    let valid = match error.get(ContextKind::ValidValue) {
-        Some(valid) if !valid.to_string().is_empty() => format!(" (one of: {valid})"),
-        _ => String::new(),
-    };
-    Shown::Mistake(format!("{line}{valid}; --help shows what there is"))
 }

@@ -25,6 +25,7 @@ use crate::options::{Architecture, Options, Shown};
 use crate::protocol::Protocol;
 use crate::session::{Settings, SharedSettings};
 use crate::sockets::is_transient;
+use crate::users::Users;
 
 /// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
 /// being served.
@@ -84,6 +85,8 @@ impl Server {
     /// Listens, and says so in one line on standard output. An error is a line for the user.
     fn start(options: &Options, workers: usize) -> Result<Self, String> {
         let root = open_root(options)?;
+        let users = options.users.as_deref().map(Users::open).transpose();
+        let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let descriptors_max =
             raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
@@ -102,6 +105,7 @@ impl Server {
         let settings = Settings {
             root: Arc::new(root),
             writable: options.writable,
+            users,
             idle_timeout,
             backend: options.backend,
             now: coarse_now,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::job::{Done, Job, Root};
+use crate::users::Users;
 
 /// One conversation with one client.
 pub trait Session: Send {
@@ -27,9 +28,9 @@ pub trait Session: Send {
     /// How long the present phase of the conversation may last before [`Event::TimedOut`].
     fn deadline(&self) -> Deadline;
 
-    /// Whether input on `Control` is wanted while an action on `Data` is pending: that is how ABOR,
-    /// STAT, QUIT and a vanished client are seen during a transfer. A session whose queue of
-    /// commands is full answers `false`, and the peer waits by TCP's own flow control.
+    /// Whether input on `Control` is wanted while an action on `Data`, or a pause, is pending: that
+    /// is how ABOR, STAT, QUIT and a vanished client are seen during a transfer. A session whose
+    /// queue of commands is full answers `false`, and the peer waits by TCP's own flow control.
     fn accepts_control(&self) -> bool {
         false
     }
@@ -104,6 +105,9 @@ pub enum Action<'a> {
     /// may still be sending: the executor ends our side, and discards for a bounded time what comes
     /// (RFC 9112 §9.6); only [`Action::End`] may follow. Answered by [`Event::Closed`].
     Close(Chan),
+    /// Wait for nothing but the end of the present phase: that is how a client is made to wait
+    /// without holding up anybody else. Answered by [`Event::TimedOut`].
+    Pause,
     /// Do something that blocks or burns CPU; the architecture decides where. Answered by
     /// [`Event::Ran`].
     Run(Job),
@@ -116,8 +120,8 @@ pub enum Action<'a> {
 pub enum Event<'a> {
     /// Input on a connection, never to be had again: the session keeps what it cannot use yet.
     /// Empty at the end of the stream. `Read(Control, …)` also arrives beside a pending action
-    /// on `Data` where [`Session::accepts_control`] says so; there an error on `Control` counts
-    /// as the end of its stream.
+    /// on `Data`, or a pause, where [`Session::accepts_control`] says so; there an error on
+    /// `Control` counts as the end of its stream.
     Read(Chan, &'a [u8]),
     /// That many bytes were sent.
     Wrote(usize),
@@ -144,10 +148,13 @@ pub enum Event<'a> {
 /// What every session of a server shares.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder that is served. Nothing outside it can be named through it.
+    /// The folder that is served to whoever has no home of their own. Nothing outside it can be
+    /// named through it.
     pub root: Root,
-    /// Whether clients may store, rename and delete.
+    /// Whether anonymous clients may store, rename and delete.
     pub writable: bool,
+    /// Who else may log in.
+    pub users: Users,
     /// How long a client may be silent, or a transfer stand still.
     pub idle_timeout: Duration,
     /// Where HTTP's `/backend/…` calls.

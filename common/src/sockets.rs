@@ -135,8 +135,8 @@ impl Sockets {
         (descriptor, flags)
     }
 
-    /// Tries an action on a socket once. `Run` and `End` are not for sockets, and a read of the
-    /// control connection is [`read_control`](Self::read_control).
+    /// Tries an action on a socket once. `Pause`, `Run` and `End` are not for sockets, and a read
+    /// of the control connection is [`read_control`](Self::read_control).
     pub(crate) fn attempt(&mut self, action: &Action<'_>, buffer: &mut Buffer) -> Attempt {
         let result = match *action {
             Action::Read(chan) => {
@@ -154,7 +154,7 @@ impl Sockets {
             Action::Accept => self.accept(),
             Action::Connect(address) => self.connect(address),
             Action::Close(Chan::Data) => self.close(),
-            Action::Close(Chan::Control) | Action::Run(_) | Action::End => {
+            Action::Close(Chan::Control) | Action::Pause | Action::Run(_) | Action::End => {
                 unreachable!("these are for the executor itself")
             }
         };

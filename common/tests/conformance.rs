@@ -18,6 +18,7 @@ use clap::ValueEnum;
 use common::conformance::{Client, Fault, Outcome, run};
 use common::protocol::Protocol;
 use common::session::Settings;
+use common::users::Users;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -144,6 +145,7 @@ fn play_leaving(
     let settings = Settings {
         root: Arc::new(Dir::open_ambient_dir(root.path(), ambient_authority()).unwrap()),
         writable: true,
+        users: Users::default(),
         idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
         now: || SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365),

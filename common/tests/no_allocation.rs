@@ -13,6 +13,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use common::protocol::Protocol;
 use common::session::{Action, Chan, Event, Session, Settings};
+use common::users::Users;
 
 /// The system's allocator, which counts what each thread takes from it.
 struct Counting;
@@ -53,6 +54,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
     let settings = Settings {
         root: Arc::new(Dir::open_ambient_dir(".", ambient_authority()).unwrap()),
         writable: false,
+        users: Users::default(),
         idle_timeout: Duration::from_mins(1),
         backend: None,
         now: || SystemTime::UNIX_EPOCH,

@@ -1,4 +1,4 @@
-//! What each command does, and those that do it at once: login and parameters.
+//! What each command does, and those that do it at once: parameters.
 //!
 //! **Invariant:** a command either says its one final reply, or leaves the session in a state that
 //! will.
@@ -9,14 +9,10 @@ use super::command::{self, Argument, Needs, Row, Verb};
 use super::files::Work;
 use super::listing::Facts;
 use super::listing::Format;
-use super::path::VirtualPath;
+use super::login::Login;
 use super::reply;
-use super::session::{Login, Representation, Session, State};
-use super::transfer::Route;
+use super::session::{Representation, Session, State};
 use super::uploads::Placement;
-
-/// After so many wrong passwords the connection is closed.
-const FAILED_LOGINS: u8 = 3;
 
 impl Session {
     /// Obeys one line.
@@ -33,13 +29,13 @@ impl Session {
     }
 
     fn objection(&self, row: &Row, argument: &[u8]) -> Option<&'static str> {
-        if row.needs != Needs::Nothing && self.login != Login::Complete {
+        if row.needs != Needs::Nothing && !self.login.is_complete() {
             Some(reply::LOGIN_FIRST)
         } else if row.argument == Argument::Required && argument.is_empty() {
             Some("501 An argument is missing.")
         } else if row.argument == Argument::None && !argument.is_empty() {
             Some("501 This command takes no argument.")
-        } else if row.needs == Needs::Writing && !self.settings.writable {
+        } else if row.needs == Needs::Writing && !self.may_write() {
             Some(reply::READ_ONLY)
         } else {
             None
@@ -71,7 +67,7 @@ impl Session {
             Verb::Nothing => self.say("200 Here."),
             Verb::Options => self.options(argument),
             Verb::Passive => self.passive(),
-            Verb::Password => self.password(),
+            Verb::Password => self.password(argument),
             Verb::Port => self.port(argument),
             Verb::PrintDirectory => {
                 let folder = self.folder.absolute();
@@ -102,46 +98,8 @@ impl Session {
     }
 }
 
-/// Login and parameters.
+/// Parameters.
 impl Session {
-    /// The answer does not tell whether there is such a user.
-    fn user(&mut self, name: &[u8]) {
-        let known =
-            [b"anonymous".as_slice(), b"ftp"].iter().any(|known| known.eq_ignore_ascii_case(name));
-        self.reinitialize("331 Now the password.", Login::Named { known });
-    }
-
-    fn password(&mut self) {
-        match self.login {
-            Login::Named { known: true } => {
-                self.login = Login::Complete;
-                self.failed_logins = 0;
-                self.say("230 Logged in.");
-            }
-            Login::Named { known: false } => {
-                self.login = Login::None;
-                self.failed_logins += 1;
-                self.say("530 Login incorrect.");
-                if self.failed_logins == FAILED_LOGINS {
-                    self.state = State::Over;
-                }
-            }
-            Login::None | Login::Complete => self.say("503 Say USER first."),
-        }
-    }
-
-    /// Another user begins anew.
-    fn reinitialize(&mut self, text: &str, login: Login) {
-        self.say(text);
-        self.login = login;
-        self.folder = VirtualPath::default();
-        self.restart = 0;
-        self.representation = Representation::Ascii;
-        self.extended_only = false;
-        self.facts = Facts::default();
-        self.release(Route::Unknown);
-    }
-
     /// Of the letters that RFC 959 knows for a parameter, the first is the one that there is.
     fn only(&mut self, argument: &[u8], letters: [u8; 3]) {
         let place = letters.iter().position(|letter| argument.eq_ignore_ascii_case(&[*letter]));
@@ -215,7 +173,7 @@ impl Session {
         let (name, rest) = command::split(argument);
         match name.to_ascii_uppercase().as_slice() {
             b"HELP" => self.say(reply::SITE_HELP),
-            b"CHMOD" if !self.settings.writable => self.say(reply::READ_ONLY),
+            b"CHMOD" if !self.may_write() => self.say(reply::READ_ONLY),
             b"CHMOD" => {
                 let (mode, name) = command::split(rest);
                 match command::permissions(mode) {

@@ -9,6 +9,7 @@ use crate::job::{Done, Entry, Job, Kind, Listing, Status};
 use super::command;
 use super::glob;
 use super::listing::{self, Format, Printer, Selection};
+use super::login::Account;
 use super::path::VirtualPath;
 use super::reply;
 use super::session::{Representation, Session, State};
@@ -43,6 +44,8 @@ pub(super) enum Work {
     /// STOR, APPE: to see what is there.
     Look(VirtualPath, Placement),
     Store(Upload),
+    /// PASS: to check it for this account, or for nobody.
+    Login(Option<Account>),
 }
 
 impl Session {
@@ -51,6 +54,9 @@ impl Session {
         match (purpose, result) {
             (Work::Look(path, placement), result) => self.looked(path, placement, result),
             (Work::Store(upload), Err(error)) => self.not_stored(upload, &error),
+            (Work::Login(account), result) => {
+                self.verified(account, matches!(result, Ok(Done::Verified(true))));
+            }
             (Work::Status { begun: true, .. }, Err(_)) => self.say("213 End, too early."),
             (_, Err(error)) => self.say(reply::refusal(&error)),
             (Work::Say(text), Ok(_)) => self.say(text),
@@ -118,7 +124,7 @@ impl Session {
                 self.say("250 End");
             }
             Work::FactsList(path) if directory => {
-                let job = Job::List(self.settings.root.clone(), path.beneath_root());
+                let job = Job::List(self.root().clone(), path.beneath_root());
                 self.work(job, Work::List(Format::Facts, Selection::Everything));
             }
             Work::FactsList(_) => self.say("501 Not a directory; MLST tells of a file."),
@@ -144,7 +150,7 @@ impl Session {
         let Some(path) = self.resolve(argument) else {
             return;
         };
-        let job = Job::Status(self.settings.root.clone(), path.beneath_root());
+        let job = Job::Status(self.root().clone(), path.beneath_root());
         self.work(job, purpose(path));
     }
 
@@ -161,13 +167,13 @@ impl Session {
         if path.is_root() {
             return self.say(reply::NOT_THE_ROOT);
         }
-        let job = job(self.settings.root.clone(), path.beneath_root());
+        let job = job(self.root().clone(), path.beneath_root());
         self.work(job, Work::Say(text));
     }
 
     pub(super) fn make_directory(&mut self, argument: &[u8]) {
         if let Some(path) = self.resolve(argument) {
-            let job = Job::MakeDirectory(self.settings.root.clone(), path.beneath_root());
+            let job = Job::MakeDirectory(self.root().clone(), path.beneath_root());
             self.work(job, Work::MakeDirectory(path));
         }
     }
@@ -197,7 +203,7 @@ impl Session {
             return self.say("501 MFMT takes YYYYMMDDHHMMSS and a name.");
         };
         if let Some(path) = self.resolve(name) {
-            let root = self.settings.root.clone();
+            let root = self.root().clone();
             let job = Job::SetModified(root, path.beneath_root(), modified);
             self.work(job, Work::SetModified(listing::timestamp(modified), path));
         }
@@ -209,7 +215,7 @@ impl Session {
             return self.say("211 End");
         }
         if let Some((path, selection)) = self.select(argument) {
-            let job = Job::List(self.settings.root.clone(), path.beneath_root());
+            let job = Job::List(self.root().clone(), path.beneath_root());
             self.work(job, Work::Status { selection, begun: false });
         }
     }
@@ -258,8 +264,8 @@ impl Session {
         Printer {
             format,
             facts: self.facts,
-            writable: self.settings.writable,
-            now: (self.settings.now)(),
+            writable: self.may_write(),
+            now: (self.settings().now)(),
             selection,
         }
     }
@@ -317,7 +323,7 @@ impl Session {
             return self.look(argument, Work::FactsList);
         }
         if let Some((path, selection)) = self.select(argument) {
-            let job = Job::List(self.settings.root.clone(), path.beneath_root());
+            let job = Job::List(self.root().clone(), path.beneath_root());
             self.work(job, Work::List(format, selection));
         }
     }
@@ -327,7 +333,7 @@ impl Session {
             return;
         };
         if let Some(path) = self.resolve(argument) {
-            let job = Job::Open(self.settings.root.clone(), path.beneath_root());
+            let job = Job::Open(self.root().clone(), path.beneath_root());
             self.work(job, Work::Retrieve { offset });
         }
     }

@@ -3,6 +3,8 @@
 //! **Invariant:** a line that is not complete holds at most [`LINE_BYTES`], whatever arrives, and
 //! the same bytes give the same lines, in whatever pieces they come.
 
+use zeroize::Zeroize;
+
 /// The longest line, in bytes: a command with a path of the longest that Linux knows.
 pub(super) const LINE_BYTES: usize = 4096 + 16;
 
@@ -59,6 +61,8 @@ impl Lines {
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         let line = self.complete().next()?;
         let (line, length) = (trim(line).to_vec(), line.len());
+        // It may have been a password.
+        self.bytes[self.start..self.start + length].zeroize();
         self.start += length + 1;
         if self.start == self.bytes.len() {
             self.start = 0;

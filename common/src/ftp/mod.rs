@@ -11,7 +11,8 @@
 //! | `command.rs` | a line to a command; arguments to values |
 //! | `path.rs` | what a client calls a file, and what the served folder calls it |
 //! | `session.rs` | the state machine: what is waited for, and what follows |
-//! | `commands.rs` | what each command does; login and parameters |
+//! | `commands.rs` | what each command does; parameters |
+//! | `login.rs` | who the client is, and what follows from it |
 //! | `files.rs` | files, directories, downloads and listings |
 //! | `uploads.rs` | uploads, up to the open file |
 //! | `data.rs` | how the data connection is named |
@@ -22,7 +23,7 @@
 //!
 //! Known limits, each where it is: TYPE A transfers files as they are, as vsftpd does unless told
 //! otherwise (a conversion would need every byte in user space, and clients of today ask for
-//! TYPE I). Logins are anonymous; TLS is refused with 502.
+//! TYPE I). TLS is refused with 502.
 
 mod command;
 mod commands;
@@ -31,6 +32,7 @@ mod files;
 mod glob;
 mod lines;
 mod listing;
+mod login;
 mod path;
 mod reply;
 mod session;

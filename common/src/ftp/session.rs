@@ -5,6 +5,7 @@
 //!              v                                             │
 //!  ──> Command ──> Working (a job) ──> Transferring ─────────┤
 //!        │   ├───> Listening (PASV) ─────────────────────────┤
+//!        │   ├───> Pausing (a wrong password) ───────────────┤
 //!        │   └───> Releasing (a port not wanted any more) ───┘
 //!        v
 //!       Over
@@ -20,17 +21,22 @@
 //!   afterwards exactly the same action is asked again, with the same bytes or file;
 //! - the end of input means that the client has vanished, and cuts it, unless it is a download and
 //!   the client has said QUIT: an upload whose client was killed is not mistaken for a whole file.
+//!
+//! The end of input ends a pause, too, and with it the session, unless the client has said QUIT.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::job::Job;
-use crate::session::{Action, Chan, Deadline, Event, SharedSettings};
+use zeroize::Zeroizing;
+
+use crate::job::{Job, Root};
+use crate::session::{Action, Chan, Deadline, Event, Settings, SharedSettings};
 
 use super::command::Verb;
 use super::files::Work;
 use super::lines::Lines;
 use super::listing::Facts;
+use super::login::{self, Login};
 use super::path::VirtualPath;
 use super::reply;
 use super::transfer::{Progress, Route, Transfer};
@@ -49,7 +55,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// One client's conversation.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) settings: SharedSettings,
+    settings: SharedSettings,
     /// The client's address, as IPv4 if it is an IPv4-mapped one.
     pub(super) peer: IpAddr,
     lines: Lines,
@@ -84,6 +90,8 @@ pub(super) enum State {
     Listening { extended: bool },
     /// A port that is not wanted any more is being closed.
     Releasing,
+    /// The reply to a wrong password is held back.
+    Pausing,
     /// Boxed, because an idle session shall be small.
     Transferring(Box<Transfer>),
     /// There is nothing left to do but to say what is to be said.
@@ -98,17 +106,6 @@ enum Control {
     InputEnded,
     /// Nothing reaches it either.
     Gone,
-}
-
-/// How far the client has logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Login {
-    None,
-    /// A user was named, known or not.
-    Named {
-        known: bool,
-    },
-    Complete,
 }
 
 /// TYPE.
@@ -145,6 +142,22 @@ impl Session {
         };
         session.say(reply::GREETING);
         session
+    }
+
+    /// What all sessions share; but what is served, and how, depends on who is here: see
+    /// [`root`](Self::root) and [`may_write`](Self::may_write).
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the client sees as the root.
+    pub(super) fn root(&self) -> &Root {
+        self.login.root(&self.settings)
+    }
+
+    /// Whether the client may store, rename and delete.
+    pub(super) fn may_write(&self) -> bool {
+        self.login.may_write(&self.settings)
     }
 
     /// Says a line.
@@ -227,6 +240,10 @@ impl Session {
                 self.next_phase();
             }
             State::Releasing => self.next_phase(),
+            State::Pausing => {
+                self.turn_away();
+                self.next_phase();
+            }
             State::Transferring(transfer) => self.transferred(transfer, event),
             State::Over => self.state = State::Over,
         }
@@ -261,6 +278,8 @@ impl Session {
                 self.say(farewell);
                 self.state = State::Over;
             } else if let Some(line) = self.lines.next() {
+                // It may be a password.
+                let line = Zeroizing::new(line);
                 self.next_phase();
                 self.command(&line);
             } else if self.control == Control::Open {
@@ -272,12 +291,18 @@ impl Session {
         self.attend();
     }
 
-    /// Looks through the queue for what concerns the running transfer.
+    /// Looks through the queue for what concerns the running transfer, or a pause.
     fn attend(&mut self) {
+        let has = |verb| self.lines.peek().any(|line| is(line, verb));
+        if matches!(self.state, State::Pausing) {
+            if self.control != Control::Open && !has(Verb::Quit) {
+                self.state = State::Over;
+            }
+            return;
+        }
         let State::Transferring(transfer) = &mut self.state else {
             return;
         };
-        let has = |verb| self.lines.peek().any(|line| is(line, verb));
         let excused = has(Verb::Quit) && !transfer.is_upload();
         let vanished = self.control != Control::Open && !excused;
         if vanished || transfer.is_open() && has(Verb::Abort) {
@@ -314,7 +339,8 @@ impl crate::session::Session for Session {
             State::Working(job, _) => Action::Run(job.take().expect("a job is handed over once")),
             State::Listening { .. } => Action::Listen,
             State::Releasing => Action::Close(Chan::Data),
-            State::Transferring(transfer) => transfer.action(&self.settings.root),
+            State::Pausing => Action::Pause,
+            State::Transferring(transfer) => transfer.action(self.login.root(&self.settings)),
             State::Over => Action::End,
         }
     }
@@ -336,7 +362,8 @@ impl crate::session::Session for Session {
         let idle = self.settings.idle_timeout;
         let limit = match &self.state {
             State::Transferring(transfer) if transfer.is_connecting() => CONNECT_LIMIT.min(idle),
-            _ if self.login != Login::Complete => LOGIN_LIMIT.min(idle),
+            State::Pausing if self.output.is_empty() => login::PAUSE,
+            _ if !self.login.is_complete() => LOGIN_LIMIT.min(idle),
             _ => idle,
         };
         Deadline { phase: self.phase, limit }

@@ -70,7 +70,7 @@ impl Session {
             return;
         };
         if let Some(path) = self.resolve(argument) {
-            let job = Job::StatusToWrite(self.settings.root.clone(), path.beneath_root());
+            let job = Job::StatusToWrite(self.root().clone(), path.beneath_root());
             self.work(job, Work::Look(path, placement(offset)));
         }
     }
@@ -128,7 +128,7 @@ impl Session {
         let path = upload.written.beneath_root();
         // Who may not read the old file may not read the new one either, half or whole.
         let mode = upload.mode.unwrap_or(NEW_MODE);
-        let job = Job::Create(self.settings.root.clone(), path, upload.create, mode);
+        let job = Job::Create(self.root().clone(), path, upload.create, mode);
         self.work(job, Work::Store(upload));
     }
 

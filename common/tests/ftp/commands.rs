@@ -16,14 +16,6 @@ fn a_login_may_come_in_one_packet() {
 }
 
 #[test]
-fn a_wrong_user_looks_like_a_right_one_until_the_password() {
-    let mut world = World::new();
-    assert_eq!(world.tell("USER root\r\nPASS x\r\nUSER root\r\nPASS x\r\n"), Stop::Command);
-    assert_eq!(world.tell("USER root\r\nPASS x\r\nNOOP\r\n"), Stop::End);
-    assert_eq!(world.codes(), "220 331 530 331 530 331 530");
-}
-
-#[test]
 fn little_is_allowed_before_login() {
     let mut world = World::new();
     world.tell("FEAT\r\nHELP\r\nNOOP\r\nSYST\r\nOPTS UTF8 ON\r\nAUTH TLS\r\nPBSZ 0\r\nPROT P\r\n");

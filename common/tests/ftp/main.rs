@@ -5,6 +5,7 @@
 mod commands;
 mod contract;
 mod listings;
+mod logins;
 mod table;
 mod text;
 mod transfers;

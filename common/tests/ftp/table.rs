@@ -25,7 +25,6 @@ fn what_is_said_before_login() {
     assert_eq!(World::new().codes(), "220");
     checks_before_login(&[
         ("USER ftp|PASS x", "331 230"),
-        ("USER nobody-of-ours|PASS x", "331 530"),
         ("PASS x", "503"),
         ("USER", "501"),
         ("FEAT|HELP|NOOP|SYST|OPTS UTF8 ON|QUIT", "211 214 200 215 200 221"),

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use common::ftp;
 use common::session::{Action, Chan, Event, Session, Settings, SharedSettings};
+use common::users::Users;
 use tempfile::TempDir;
 
 /// As many bytes are moved in one action.
@@ -26,6 +27,8 @@ pub(crate) enum Stop {
     Command,
     /// It waits for the data connection.
     Data,
+    /// It waits for the end of a pause.
+    Pause,
     End,
 }
 
@@ -54,11 +57,20 @@ impl World {
     }
 
     pub(crate) fn of(peer: &str, writable: bool) -> Self {
+        Self::made(peer, writable, Users::default())
+    }
+
+    pub(crate) fn with_users(users: Users) -> Self {
+        Self::made(CLIENT, true, users)
+    }
+
+    fn made(peer: &str, writable: bool, users: Users) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority());
         let settings = Arc::new(Settings {
             root: Arc::new(root.unwrap()),
             writable,
+            users,
             idle_timeout: Duration::from_mins(2),
             backend: None,
             now: || SystemTime::UNIX_EPOCH,
@@ -205,6 +217,7 @@ impl World {
         match action {
             Action::Read(Chan::Control) => return Err(Stop::Command),
             Action::End => return Err(Stop::End),
+            Action::Pause => return Err(Stop::Pause),
             Action::Write(Chan::Control, bytes) => {
                 self.said.extend_from_slice(bytes);
                 return Ok(Event::Wrote(bytes.len()));
