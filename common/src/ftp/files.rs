@@ -11,9 +11,10 @@ use super::glob;
 use super::listing::{self, Format, Printer, Selection};
 use super::login::Account;
 use super::path::VirtualPath;
+use super::payload::Payload;
 use super::reply;
 use super::session::{Representation, Session, State};
-use super::transfer::{Payload, Route, Transfer};
+use super::transfer::{Route, Transfer};
 use super::uploads::{self, Placement, Upload};
 
 /// What a job is run for.

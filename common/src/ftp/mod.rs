@@ -17,13 +17,16 @@
 //! | `uploads.rs` | uploads, up to the open file |
 //! | `data.rs` | how the data connection is named |
 //! | `transfer.rs` | a transfer from its data connection to its final reply |
+//! | `payload.rs` | what it moves: a file as it is, a file as text, or a listing |
+//! | `text.rs` | line ends of files and of the wire |
 //! | `listing.rs` | directories as text |
 //! | `glob.rs` | patterns of names, as `mget` sends them |
 //! | `reply.rs` | what is said |
 //!
-//! Known limits, each where it is: TYPE A transfers files as they are, as vsftpd does unless told
-//! otherwise (a conversion would need every byte in user space, and clients of today ask for
-//! TYPE I). TLS is refused with 502.
+//! Known limits, each where it is: text (TYPE A) is not resumed, and its size is not told, since
+//! both would need the whole file converted; a file is text line by line as it is, whatever its
+//! bytes are, so that one which is not text must be asked for under TYPE I. TLS is refused
+//! with 502.
 
 mod command;
 mod commands;
@@ -34,6 +37,7 @@ mod lines;
 mod listing;
 mod login;
 mod path;
+mod payload;
 mod reply;
 mod session;
 mod text;

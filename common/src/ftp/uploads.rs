@@ -17,9 +17,9 @@ use crate::job::{Create, Done, Job, Status};
 use super::command;
 use super::files::Work;
 use super::path::VirtualPath;
+use super::payload::{Incoming, Payload};
 use super::reply;
 use super::session::Session;
-use super::transfer::{Incoming, Payload};
 
 /// How many names are tried for an upload before it is given up.
 const NAME_ATTEMPTS: u8 = 16;

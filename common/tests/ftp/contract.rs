@@ -75,7 +75,8 @@ fn under_test(client: &Client, fault: Option<(usize, Fault)>) -> (Outcome, TempD
 const CONVERSATION: &[u8] = b"USER anonymous\r\nPASS x\r\nTYPE I\r\nEPSV\r\nRETR big\r\n\
     PORT 127,0,0,1,8,0\r\nSTOR old\r\nPASV\r\nNLST\r\nSTAT /\r\nEPSV\r\nAPPE new\r\nEPSV\r\n\
     EPRT |1|127.0.0.1|2048|\r\nTYPE A\r\nEPSV\r\nRETR lines\r\nEPSV\r\nSTOR old\r\nEPSV\r\n\
-    APPE lines\r\nEPSV\r\nRETR lines\r\nRNFR new\r\nRNTO newer\r\nDELE newer\r\nMKD d\r\nRMD d\r\nQUIT\r\n";
+    APPE lines\r\nEPSV\r\nRETR lines\r\nRNFR new\r\nRNTO newer\r\nDELE newer\r\nMKD d\r\n\
+    RMD d\r\nQUIT\r\n";
 
 /// What the client uploads, and what that is as text.
 const NEW: &[u8] = b"new\r\n\r\ncontent\r";
