@@ -211,7 +211,7 @@ impl Job {
                 std::thread::sleep(time);
                 Ok(Done::Nothing)
             }
-            Job::Verify(hash, password) => Ok(Done::Verified(hash.is_of(&password))),
+            Job::Verify(hash, password) => hash.is_of(&password).map(Done::Verified),
         }
     }
 }

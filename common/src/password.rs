@@ -7,12 +7,14 @@
 //! comes when all are taken waits for a turn.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, MIN_SALT_LEN, Params, Version};
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::{Algorithm, Argon2, Block, MIN_SALT_LEN, Params, Version};
+use memmap2::{MmapMut, MmapOptions};
 use zeroize::Zeroizing;
 
 /// The longest password that `ftp-user` takes, in bytes: well within a line of FTP.
@@ -56,16 +58,57 @@ impl Hash {
     }
 
     /// Whether this is the password. It takes tens of milliseconds of CPU time, and waits for a
-    /// turn before that.
-    pub fn is_of(&self, password: &Password) -> bool {
+    /// turn before that. An error says that there is no memory for it.
+    pub fn is_of(&self, password: &Password) -> io::Result<bool> {
         let _turn = Turn::wait();
-        Argon2::default().verify_password(&password.0, &self.0).is_ok()
+        // An `Output` compares in constant time.
+        Ok(self.0.hash == Some(self.same_of(password)?))
+    }
+
+    /// What is kept of another password, made in the same way.
+    fn same_of(&self, password: &Password) -> io::Result<Output> {
+        let (Some(salt), Some(expected)) = (&self.0.salt, &self.0.hash) else {
+            return Err(unfit(UnfitHash));
+        };
+        let algorithm = Algorithm::try_from(self.0.algorithm.as_str()).map_err(unfit)?;
+        let version = self.0.version.map(Version::try_from).transpose().map_err(unfit)?;
+        let params = Params::try_from(&self.0).map_err(unfit)?;
+        let mut memory = Memory::new(params.block_count())?;
+        let mut output = [0; Output::MAX_LENGTH];
+        let output = &mut output[..expected.len()];
+        Argon2::new(algorithm, version.unwrap_or_default(), params)
+            .hash_password_into_with_memory(&password.0, salt, output, memory.blocks())
+            .map_err(unfit)?;
+        Output::new(output).map_err(unfit)
     }
 
     /// What a check costs, in blocks of memory that are filled.
     pub fn cost(&self) -> u64 {
         Params::try_from(&self.0)
             .map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
+    }
+}
+
+/// What [`Hash::from_str`] has seen to.
+fn unfit(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
+}
+
+/// What a check fills. It is mapped, and so is given back: an allocator, which learns from the size
+/// that such blocks come again, would keep one for each thread that has ever checked a password.
+struct Memory(MmapMut);
+
+impl Memory {
+    fn new(blocks: usize) -> io::Result<Self> {
+        MmapOptions::new().len(blocks * Block::SIZE).populate().map_anon().map(Memory)
+    }
+
+    #[allow(unsafe_code, reason = "mapped bytes are seen as blocks")]
+    fn blocks(&mut self) -> &mut [Block] {
+        // SAFETY: a Block is an array of integers, for which any bytes will do. A mapping begins
+        // with a page, and is as long as so many blocks, so that there is nothing around them.
+        let (_, blocks, _) = unsafe { self.0.align_to_mut() };
+        blocks
     }
 }
 
@@ -132,9 +175,9 @@ mod tests {
     #[test]
     fn a_password_is_known_by_its_hash() {
         let hash: Hash = CHEAP.parse().unwrap();
-        assert!(hash.is_of(&Password::new(b"secret")));
-        assert!(!hash.is_of(&Password::new(b"Secret")));
-        assert!(!hash.is_of(&Password::new(b"")));
+        assert!(hash.is_of(&Password::new(b"secret")).unwrap());
+        assert!(!hash.is_of(&Password::new(b"Secret")).unwrap());
+        assert!(!hash.is_of(&Password::new(b"")).unwrap());
         assert_eq!(hash.to_string(), CHEAP);
     }
 
@@ -160,8 +203,9 @@ mod tests {
     fn more_checks_than_processors_all_come_to_their_end() {
         let hash: Hash = CHEAP.parse().unwrap();
         std::thread::scope(|scope| {
-            let checks: Vec<_> =
-                (0..32).map(|_| scope.spawn(|| hash.is_of(&Password::new(b"secret")))).collect();
+            let checks: Vec<_> = (0..32)
+                .map(|_| scope.spawn(|| hash.is_of(&Password::new(b"secret")).unwrap()))
+                .collect();
             assert!(checks.into_iter().all(|check| check.join().unwrap()));
         });
     }

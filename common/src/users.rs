@@ -193,3 +193,80 @@ impl Users {
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str =
+        "$argon2id$v=19$m=8,t=1,p=1$YSBmaXhlZCBzYWx0$ZdxW6tkjqaaRT54leQFEQD0hS+erohxgTV1gKYXeQ0U";
+
+    fn open(text: &[u8]) -> Result<Users, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        std::fs::write(&file, text).unwrap();
+        Users::open(&file).map_err(|mistake| {
+            let message = mistake.to_string();
+            assert_eq!(message.lines().count(), 1, "{message}");
+            let place = format!("--users {}, line ", file.display());
+            message.strip_prefix(&place).unwrap().to_owned()
+        })
+    }
+
+    #[test]
+    fn a_file_has_users_comments_and_blank_lines() {
+        let costly = HASH.replace("m=8", "m=64");
+        let text = format!("# nobody\r\n\n  # me:too\na:{HASH}:read:.\r\nb c:{costly}:write:/");
+        let users = open(text.as_bytes()).unwrap();
+        assert_eq!(users.find(b"a").unwrap().rights, Rights::Read);
+        assert_eq!(users.find(b"b c").unwrap().rights, Rights::Write);
+        assert!(users.find(b"A").is_none() && users.find(b"b").is_none());
+        assert_eq!(users.decoy().unwrap().to_string(), costly);
+        let nobody = open(b"# nobody\n").unwrap();
+        assert!(nobody.decoy().is_none());
+    }
+
+    #[test]
+    fn what_is_written_as_a_line_is_read_as_one() {
+        let home = tempfile::Builder::new().prefix("a:b: #").tempdir().unwrap();
+        let hash: Hash = HASH.parse().unwrap();
+        let home = home.path().as_os_str().as_bytes();
+        let users = open(&line(b"\xff name", &hash, Rights::Write, home)).unwrap();
+        let user = users.find(b"\xff name").unwrap();
+        assert_eq!((&*user.hash, user.rights), (&hash, Rights::Write));
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_line_and_what_to_do() {
+        let check = |line: &str, expected: &str| {
+            let line = line.replace("HASH", HASH);
+            let message = open(format!("# first\nok:{HASH}:read:.\n{line}\n").as_bytes());
+            let message = message.expect_err(&line);
+            assert!(message.starts_with("3: ") && message.contains(expected), "{message}");
+            assert!(!message.contains("argon2id$v=19$m=8"), "it shows a hash: {message}");
+        };
+        check("a", "have ftp-user print the line");
+        check("a:HASH:read", "name:hash:rights:home");
+        check(":HASH:read:.", "the name is empty");
+        check("ok:HASH:read:.", "ok was there before");
+        check("a:secret:read:.", "the second field is not an Argon2 hash");
+        check("a::read:.", "have ftp-user print the line");
+        check("a:HASH:both:.", "write read or write");
+        check("a:HASH:Read:.", "\"Read\"");
+        check("a:HASH:read:/no/such/folder", "/no/such/folder: No such file");
+        check("a:HASH:read:", "name a folder");
+        check("a:HASH:read:/dev/null", "name a folder");
+        check("Anonymous:HASH:read:.", "choose another name");
+        check("ftp:HASH:read:.", "choose another name");
+        check(" a:HASH:read:.", "choose another");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let message = Users::open(Path::new("/no/such/file")).unwrap_err().to_string();
+        assert!(
+            message.starts_with("cannot read --users /no/such/file: No such file"),
+            "{message}"
+        );
+    }
+}

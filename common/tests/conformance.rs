@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
@@ -47,6 +47,12 @@ fn transcripts(protocol: Protocol) -> Vec<Transcript> {
             ftp("REST 9|PORT 127,0,0,1,200,10|RETR file|PASV|PASV|PORT 1|RETR missing", false),
             ftp("PASV|STOR upload|EPSV|APPE upload|SIZE upload|PASV|STOR folder|LIST", false),
             ftp("PASV|STOR upload|RNFR upload|RNTO moved|DELE moved|RETR file", false),
+            ftp(
+                "REIN|USER user|PASS secret|PWD|DELE file|USER nobody|PASS secret|REIN|NOOP",
+                false,
+            ),
+            ftp("USER user|PASS wrong|PASS x|USER ftp|PASS|SIZE file|USER a|PASS b|PWD", false),
+            ftp("USER user|PASS wrong|USER user|PASS|USER a|PASS b|NOOP", true),
             ftp("PASV|RETR file|ABOR|PASV|STOR upload|STAT|ABOR|NOOP|PASV|LIST|STAT|QUIT", true),
             ftp(
                 "EPRT !1!127.0.0.1!2000!|APPE upload|PASV|STOR upload|STAT|STAT .|EPSV ALL|EPSV",
@@ -124,6 +130,15 @@ fn root() -> tempfile::TempDir {
     root
 }
 
+/// A user beside anonymous: `user`, whose password is `secret`.
+static USERS: LazyLock<Users> = LazyLock::new(|| {
+    let hash =
+        "$argon2id$v=19$m=8,t=1,p=1$YSBmaXhlZCBzYWx0$ZdxW6tkjqaaRT54leQFEQD0hS+erohxgTV1gKYXeQ0U";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), format!("user:{hash}:read:.\n")).unwrap();
+    Users::open(file.path()).unwrap()
+});
+
 fn names(root: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(root).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -145,7 +160,7 @@ fn play_leaving(
     let settings = Settings {
         root: Arc::new(Dir::open_ambient_dir(root.path(), ambient_authority()).unwrap()),
         writable: true,
-        users: Users::default(),
+        users: USERS.clone(),
         idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
         now: || SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365),
@@ -308,6 +323,8 @@ const WORDS: &[&str] = &[
     "Expect: ",
     LONG,
     "USER ftp\r\n",
+    "USER user\r\n",
+    "PASS secret\r\n",
     "PASS x\r\n",
     "PASV\r\n",
     "LIST\r\n",

@@ -18,7 +18,7 @@ fn refusal(architecture: &Architecture, arguments: &[&str]) -> String {
 
 #[test]
 fn each_mistake_gets_one_line_that_names_it() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--protocol", "gopher"], "ftp, http"),
         (&["--listen", "localhost:2121"], "such as 127.0.0.1:2121"),
@@ -26,6 +26,9 @@ fn each_mistake_gets_one_line_that_names_it() {
         (&["--max-connections", "0"], "--max-connections"),
         (&["--idle-timeout", "soon"], "--idle-timeout"),
         (&["--listen", "192.0.2.1:0"], "192.0.2.1:0"),
+        (&["--users", "/no/such/file"], "/no/such/file"),
+        // Its first line is no user.
+        (&["--users", "Cargo.toml"], "--users Cargo.toml, line 1: "),
     ];
     for architecture in architectures() {
         for (arguments, named) in cases {
@@ -60,7 +63,7 @@ fn help_names_every_flag() {
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();
         let flags = "protocol listen root max-connections max-per-ip idle-timeout grace backlog \
-                     backend writable";
+                     backend writable users";
         for flag in flags.split_whitespace() {
             assert!(help.contains(&format!("--{flag}")), "{}: --{flag}", architecture.name);
         }

@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod faults;
 mod leaving;
+mod logins;
 mod replies;
 mod support;
 mod web;

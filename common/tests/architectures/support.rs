@@ -1,6 +1,6 @@
 //! Finds the architectures, starts and stops their servers, and makes the folders that they serve.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -215,7 +215,7 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 pub(crate) struct Dialogue(BufReader<TcpStream>);
 
 impl Dialogue {
-    /// Connects.
+    /// Connects, and waits for the greeting.
     pub(crate) fn greeted(server: &Server) -> Self {
         let mut dialogue = Dialogue(BufReader::new(server.connect()));
         dialogue.expect("220");
@@ -224,7 +224,7 @@ impl Dialogue {
 
     /// Connects, and logs in anonymously.
     pub(crate) fn login(server: &Server) -> Self {
-        let mut dialogue = Dialogue::greeted(server);
+        let mut dialogue = Self::greeted(server);
         dialogue.send("USER anonymous\r\nPASS x\r\nTYPE I\r\n");
         dialogue.expect("331");
         dialogue.expect("230");
@@ -262,6 +262,15 @@ impl Dialogue {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).unwrap();
         line
+    }
+
+    /// Whether nothing has arrived that was not read, not even the end of the stream.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.0.get_ref().set_nonblocking(true).unwrap();
+        let unread = self.0.get_ref().peek(&mut [0]).map_err(|error| error.kind());
+        let silent = self.0.buffer().is_empty() && unread == Err(ErrorKind::WouldBlock);
+        self.0.get_ref().set_nonblocking(false).unwrap();
+        silent
     }
 
     /// Has a port opened the extended passive way.
