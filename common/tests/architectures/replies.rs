@@ -76,7 +76,7 @@ const TABLE: &[(&str, &str)] = &[
     ("OPTS nonsense\nOPTS\nALLO", "501 501 501"),
     ("SITE nonsense\nSITE CHMOD 600 none\nSITE CHMOD 9 file", "504 550 501"),
     ("NONSENSE\n\nPWD x\nQUIT x", "500 500 501 501"),
-    ("CWD ../../..\nPWD\nRETR ../etc/passwd", "250 257 425"),
+    ("CWD ../../..\nPWD\nRETR ../etc/passwd", "250 257 550"),
 ];
 
 /// A served folder with a file, a folder, and a way out.
