@@ -51,6 +51,7 @@ pub struct Conn {
     sockets: Sockets,
     permit: Permit,
     mode: Mode,
+    turn: Turn,
     deadline: Clock,
     /// The session has been told that the server leaves.
     drained: bool,
@@ -65,6 +66,14 @@ pub struct Conn {
 enum Mode {
     Blocking { timeout: Duration },
     Readiness,
+}
+
+/// What the present turn has taken. A job does not end it: a transfer that has one for each piece
+/// would never have had its turn.
+#[derive(Debug, Default)]
+struct Turn {
+    bytes: usize,
+    actions: usize,
 }
 
 /// When the present phase ends. A blocking read that is the first of its phase leaves the clock
@@ -101,6 +110,7 @@ impl Conn {
             sockets: Sockets::new(control),
             permit,
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
+            turn: Turn::default(),
             deadline: Clock { phase: None, end: None },
             drained: false,
             control_ended: false,
@@ -186,8 +196,8 @@ impl Conn {
         if self.lingering.is_some() && !self.linger(buffer) {
             return Wait::Ready;
         }
-        let mut moved = 0;
-        for _ in 0..TURN_ACTIONS {
+        while self.turn.actions < TURN_ACTIONS && self.turn.bytes < TURN_BYTES {
+            self.turn.actions += 1;
             let step = match self.step(buffer) {
                 step @ Step::Answer(Event::Received(0)) => self.end_of_upload(step, buffer),
                 step @ Step::Input(Chan::Data) if buffer.input().is_empty() => {
@@ -198,15 +208,16 @@ impl Conn {
             match step {
                 Step::Answer(event) => {
                     if let Event::Wrote(count) | Event::Received(count) = event {
-                        moved += count;
+                        self.turn.bytes += count;
                     }
                     self.session.handle(event);
                 }
                 Step::Input(chan) => {
-                    moved += buffer.input().len();
+                    self.turn.bytes += buffer.input().len();
                     self.session.handle(Event::Read(chan, buffer.input()));
                 }
                 Step::NotReady => {
+                    self.turn = Turn::default();
                     self.deadline.start(self.session.deadline());
                     return Wait::Ready;
                 }
@@ -222,10 +233,8 @@ impl Conn {
                 }
                 Step::End => return Wait::End,
             }
-            if moved >= TURN_BYTES {
-                break;
-            }
         }
+        self.turn = Turn::default();
         // Whoever has had a turn is not late with what it waited for before that.
         self.deadline.start(self.session.deadline());
         Wait::Turn

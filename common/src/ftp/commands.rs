@@ -53,8 +53,8 @@ impl Session {
             }
             Verb::Append => self.store(argument, |_| Placement::End),
             Verb::Authenticate => self.say("502 No security here."),
-            Verb::ChangeDirectory => self.look(argument, Work::ChangeDirectory),
-            Verb::ChangeToParent => self.look(b"..", Work::ChangeDirectory),
+            Verb::ChangeDirectory => self.change_directory(argument),
+            Verb::ChangeToParent => self.change_directory(b".."),
             Verb::Delete => self.change(argument, "250 Deleted.", Job::RemoveFile),
             Verb::ExtendedPassive => self.extended_passive(argument),
             Verb::ExtendedPort => self.extended_port(argument),

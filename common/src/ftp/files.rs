@@ -125,7 +125,11 @@ impl Session {
             Work::Facts(path) => {
                 self.say("250-Facts:");
                 self.output.push(b' ');
-                self.printer(Format::Facts, Selection::Everything).facts(&mut self.output, status);
+                self.printer(Format::Facts, Selection::Everything).facts(
+                    &mut self.output,
+                    status,
+                    None,
+                );
                 reply::foreign(&mut self.output, &path.absolute());
                 self.say("");
                 self.say("250 End");
@@ -159,6 +163,14 @@ impl Session {
         };
         let job = Job::Status(self.root().clone(), path.beneath_root());
         self.work(job, purpose(path));
+    }
+
+    /// The dot behind the name makes the system see whether the directory may be entered.
+    pub(super) fn change_directory(&mut self, argument: &[u8]) {
+        if let Some(path) = self.resolve(argument) {
+            let job = Job::Status(self.settings.root.clone(), path.beneath_root().join("."));
+            self.work(job, Work::ChangeDirectory(path));
+        }
     }
 
     /// Does something to a name, other than to the served folder itself.

@@ -14,6 +14,7 @@
 //! - MLSD has no `cdir` and `pdir` (RFC 3659 §7.5.1 leaves it to us): they are no names in the
 //!   directory, and clients that copy a tree leave them out.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
@@ -96,7 +97,7 @@ impl Printer {
                     reply::foreign(output, folder);
                 }
                 (Format::Name, _) => {}
-                (Format::Facts, _) => self.facts(output, status),
+                (Format::Facts, _) => self.facts(output, status, target.as_deref()),
             }
             reply::foreign(output, name);
             if let (Format::Long, Some(target)) = (self.format, target) {
@@ -108,8 +109,8 @@ impl Printer {
     }
 
     /// The facts of a file, and the space that ends them.
-    pub(super) fn facts(&self, output: &mut Vec<u8>, status: &Status) {
-        let text = self.facts.of(status, self.writable);
+    pub(super) fn facts(&self, output: &mut Vec<u8>, status: &Status, target: Option<&OsStr>) {
+        let text = self.facts.of(status, target, self.writable);
         output.extend_from_slice(text.as_bytes());
         output.push(b' ');
     }
@@ -169,9 +170,9 @@ impl Facts {
         self.join(|name, chosen| Some(format!("{name}{};", if chosen { "*" } else { "" })))
     }
 
-    fn of(self, status: &Status, writable: bool) -> String {
+    fn of(self, status: &Status, target: Option<&OsStr>, writable: bool) -> String {
         self.join(|name, chosen| {
-            let value = if chosen { fact(name, status, writable) } else { None };
+            let value = if chosen { fact(name, status, target, writable) } else { None };
             value.map(|value| format!("{name}={value};"))
         })
     }
@@ -182,10 +183,10 @@ impl Facts {
     }
 }
 
-fn fact(name: &str, status: &Status, writable: bool) -> Option<String> {
+fn fact(name: &str, status: &Status, target: Option<&OsStr>, writable: bool) -> Option<String> {
     let (device, inode) = status.unique;
     match name {
-        "type" => Some(type_fact(status.kind).to_owned()),
+        "type" => Some(type_fact(status.kind, target)),
         "size" => (status.kind == Kind::File).then(|| status.length.to_string()),
         "modify" => Some(timestamp(status.modified)),
         "perm" => Some(permission_fact(status.kind, writable).to_owned()),
@@ -195,12 +196,17 @@ fn fact(name: &str, status: &Status, writable: bool) -> Option<String> {
     }
 }
 
-fn type_fact(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Directory => "dir",
-        Kind::Link => "OS.unix=symlink",
-        Kind::Other => "OS.unix=special",
+/// A link is `OS.unix=symlink` by the grammar of RFC 3659 §7.5.1, and `OS.unix=slink:target` by its
+/// examples, which are what clients copy links by. A target that would not fit among facts is left
+/// out.
+fn type_fact(kind: Kind, target: Option<&OsStr>) -> String {
+    let fits = |target: &&str| !target.contains([' ', ';']) && !target.contains(char::is_control);
+    match (kind, target.and_then(OsStr::to_str).filter(fits)) {
+        (Kind::File, _) => "file".to_owned(),
+        (Kind::Directory, _) => "dir".to_owned(),
+        (Kind::Link, Some(target)) => format!("OS.unix=slink:{target}"),
+        (Kind::Link, None) => "OS.unix=symlink".to_owned(),
+        (Kind::Other, _) => "OS.unix=special".to_owned(),
     }
 }
 
@@ -315,6 +321,15 @@ mod tests {
     #[test]
     fn a_line_end_in_a_name_forges_no_line() {
         check(Format::Name, 0, b"a\r\nb\xff", b"a??b\xff\r\n");
+    }
+
+    #[test]
+    fn a_link_tells_its_target_where_that_forges_no_fact() {
+        let link = |target: &[u8]| type_fact(Kind::Link, Some(OsStr::from_bytes(target)));
+        assert_eq!(link(b"../a"), "OS.unix=slink:../a");
+        for target in [&b"a b"[..], b"a;type=dir", b"a\r\nb", b"\xff"] {
+            assert_eq!(link(target), "OS.unix=symlink");
+        }
     }
 
     #[test]

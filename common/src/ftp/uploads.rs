@@ -6,7 +6,8 @@
 //!
 //! A file that is replaced this way is a new one with the permission bits of the old one, except
 //! those that let a program run as its owner or group: what they were given for is gone. It must
-//! have been possible to write the old one.
+//! have been possible to write the old one. Where the name is a symbolic link, the link is
+//! replaced, and what it stood for stays as it was.
 
 use std::fs::File;
 use std::io;

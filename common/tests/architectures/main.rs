@@ -5,9 +5,11 @@
 
 mod clients;
 mod command_line;
+mod disk;
 mod faults;
 mod leaving;
 mod logins;
 mod replies;
 mod support;
+mod text;
 mod web;

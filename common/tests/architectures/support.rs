@@ -82,9 +82,34 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(architecture: &Architecture, arguments: &[&str]) -> Self {
+        Self::start_with(architecture.command(), architecture, arguments)
+    }
+
+    /// The same by another command, which ends in the architecture's own.
+    pub(crate) fn start_with(
+        command: Command,
+        architecture: &Architecture,
+        arguments: &[&str],
+    ) -> Self {
         let root = TempDir::new().unwrap();
-        let mut command = architecture.command();
-        command.args(["--listen", "127.0.0.1:0", "--root"]).arg(root.path()).args(arguments);
+        let folder = root.path().to_owned();
+        Self::launch(command, architecture, root, &folder, arguments)
+    }
+
+    /// The same on a folder that others serve as well; its own stays empty.
+    pub(crate) fn start_in(folder: &Path, architecture: &Architecture) -> Self {
+        let root = TempDir::new().unwrap();
+        Self::launch(architecture.command(), architecture, root, folder, &[])
+    }
+
+    fn launch(
+        mut command: Command,
+        architecture: &Architecture,
+        root: TempDir,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> Self {
+        command.args(["--listen", "127.0.0.1:0", "--root"]).arg(folder).args(arguments);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
@@ -154,6 +179,22 @@ impl Server {
         let children = std::fs::read_to_string(children).unwrap();
         let descriptors = std::fs::read_dir(folder).unwrap().count();
         (descriptors, children.split_whitespace().count())
+    }
+
+    /// The largest resident size so far of the server, or of that child of it which is the largest:
+    /// the one that serves, if any does.
+    pub(crate) fn largest_size_kib(&self) -> u64 {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap();
+        // A child that ends meanwhile has no size.
+        let of = |pid: &str| -> Option<u64> {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        let own = self.pid().to_string();
+        let sizes = children.split_whitespace().chain([own.as_str()]).filter_map(of);
+        sizes.max().expect("a server that runs has a size")
     }
 }
 

@@ -68,10 +68,13 @@ fn a_link_is_shown_as_a_link_and_not_followed() {
     assert!(lines(&mut world, "LIST in")[0].ends_with(" in -> a"));
     assert_eq!(listed(&mut world, "LIST to-d"), ["b"]);
     assert_eq!(listed(&mut world, "NLST in"), ["in"]);
+    let facts = String::from_utf8(world.fetch("MLSD")).unwrap();
+    let pointing = facts.lines().find(|line| line.starts_with("type=OS.unix=slink:a;"));
+    assert!(pointing.unwrap().ends_with("; in"));
     assert!(
-        lines(&mut world, "MLSD")
-            .iter()
-            .any(|line| { line.starts_with("type=OS.unix=symlink;") && line.ends_with("; in") })
+        facts.lines().any(|line| {
+            line.starts_with("type=OS.unix=symlink;") && line.ends_with("; forged")
+        })
     );
     world.codes();
     world.tell("EPSV\r\nLIST out\r\nLIST dangling\r\n");

@@ -67,6 +67,14 @@ fn a_file_that_is_replaced_keeps_its_permission_bits() {
 }
 
 #[test]
+fn an_upload_to_a_link_replaces_the_link() {
+    let mut world = World::logged_in().file("a", b"old");
+    std::os::unix::fs::symlink("a", world.folder.path().join("link")).unwrap();
+    world.send(b"new", "STOR link");
+    assert_eq!((world.content("a"), world.content("link")), (b"old".to_vec(), b"new".to_vec()));
+}
+
+#[test]
 fn an_upload_into_a_folder_that_vanishes_is_no_success() {
     let mut world = World::logged_in().folder("d");
     world.data_actions = 1;
