@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use common::http;
+use common::ports::Passive;
 use common::protocol::Protocol;
 use common::session::{Action, Chan, Event, Session, Settings};
 use common::users::Users;
@@ -44,6 +45,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
         root: Arc::new(root),
         writable: false,
         users: Users::default(),
+        passive: Passive::default(),
         idle_timeout: Duration::from_mins(1),
         backend: None,
         now: SystemTime::now,

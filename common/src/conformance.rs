@@ -156,7 +156,7 @@ impl Pending {
             Action::Write(chan, bytes) => Pending::Write(*chan, bytes.as_ptr(), bytes.len()),
             Action::SendFile { to, offset, length, .. } => Pending::SendFile(*to, *offset, *length),
             Action::ReceiveFile { from, offset, .. } => Pending::ReceiveFile(*from, *offset),
-            Action::Listen => Pending::Listen,
+            Action::Listen(_) => Pending::Listen,
             Action::Accept => Pending::Accept,
             Action::Connect(address) => Pending::Connect(*address),
             Action::Close(chan) => Pending::Close(*chan),
@@ -314,7 +314,7 @@ impl<'a> Stage<'a> {
                 let result = file.write_all_at(piece, offset);
                 result.map_or_else(Event::Failed, |()| Event::Received(piece.len()))
             }
-            Action::Listen => {
+            Action::Listen(_) => {
                 self.channel = Channel::Listening;
                 Event::Listening(LOCAL)
             }

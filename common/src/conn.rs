@@ -443,6 +443,6 @@ fn admits_control(action: &Action<'_>) -> bool {
         | Action::SendFile { to: chan, .. }
         | Action::ReceiveFile { from: chan, .. } => *chan == Chan::Data,
         Action::Accept | Action::Connect(_) | Action::Pause => true,
-        Action::Listen | Action::Close(_) | Action::Run(_) | Action::End => false,
+        Action::Listen(_) | Action::Close(_) | Action::Run(_) | Action::End => false,
     }
 }

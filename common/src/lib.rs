@@ -13,6 +13,7 @@ pub mod job;
 mod limits;
 mod options;
 pub mod password;
+pub mod ports;
 pub mod process;
 pub mod protocol;
 pub mod server;

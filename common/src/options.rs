@@ -1,12 +1,13 @@
 //! The command line that every architecture has.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, FromArgMatches, value_parser};
 
+use crate::ports::PortRange;
 use crate::protocol::Protocol;
 
 /// An architecture, as its command line shows it. Made by [`architecture!`](crate::architecture).
@@ -62,6 +63,13 @@ pub(crate) struct Options {
     /// Who may log in to FTP beside anonymous: lines that ftp-user has printed
     #[arg(long, value_name = "FILE")]
     pub(crate) users: Option<PathBuf>,
+    /// The ports that may be opened for data connections of FTP [default: the kernel picks]
+    #[arg(long, value_name = "LOW-HIGH")]
+    pub(crate) passive_ports: Option<PortRange>,
+    /// What PASV tells clients to connect to, for a server behind address translation [default:
+    /// the address that they reached it at]
+    #[arg(long, value_name = "IPV4", value_parser = host)]
+    pub(crate) passive_address: Option<Ipv4Addr>,
     /// The most connections at a time [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     pub(crate) max_connections: Option<u64>,
@@ -90,6 +98,11 @@ fn at_least_one() -> clap::builder::RangedU64ValueParser<u64> {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:2121 or [::1]:2121")
+}
+
+fn host(text: &str) -> Result<Ipv4Addr, &'static str> {
+    let address = text.parse().ok().filter(|address: &Ipv4Addr| !address.is_unspecified());
+    address.ok_or("give the IPv4 address that clients reach this server at, such as 192.0.2.1")
 }
 
 fn seconds() -> clap::builder::RangedU64ValueParser<u64> {

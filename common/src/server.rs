@@ -22,6 +22,7 @@ use crate::drain::{self, is_draining};
 use crate::limits::Limits;
 pub use crate::limits::Permit;
 use crate::options::{Architecture, Options, Shown};
+use crate::ports::Passive;
 use crate::protocol::Protocol;
 use crate::session::{Settings, SharedSettings};
 use crate::sockets::is_transient;
@@ -85,10 +86,11 @@ impl Server {
     /// Listens, and says so in one line on standard output. An error is a line for the user.
     fn start(options: &Options, workers: usize) -> Result<Self, String> {
         let root = open_root(options)?;
-        let users = options.users.as_deref().map(Users::open).transpose();
-        let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let descriptors_max =
             raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
+        // Each home is a descriptor, so that the limit is raised before.
+        let users = options.users.as_deref().map(Users::open).transpose();
+        let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let idle_timeout = Duration::from_secs(options.idle_timeout);
         let listener =
             listen(options, idle_timeout).map_err(|error| cannot_listen(options, &error))?;
@@ -98,14 +100,15 @@ impl Server {
             Duration::from_secs(options.grace),
         )
         .map_err(|error| format!("cannot take over signals: {error}"))?;
-        let max_connections = options
-            .max_connections
-            .unwrap_or(descriptors_max.saturating_sub(RESERVED_DESCRIPTORS).max(1));
+        let reserved = RESERVED_DESCRIPTORS + users.count() as u64;
+        let max_connections =
+            options.max_connections.unwrap_or(descriptors_max.saturating_sub(reserved).max(1));
         let max_per_ip = options.max_per_ip.unwrap_or(max_connections);
         let settings = Settings {
             root: Arc::new(root),
             writable: options.writable,
             users,
+            passive: Passive { ports: options.passive_ports, address: options.passive_address },
             idle_timeout,
             backend: options.backend,
             now: coarse_now,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::job::{Done, Job, Root};
+use crate::ports::{Passive, PortRange};
 use crate::users::Users;
 
 /// One conversation with one client.
@@ -89,9 +90,10 @@ pub enum Action<'a> {
         /// In bytes from the start of the file.
         offset: u64,
     },
-    /// Open a port for one data connection, on the address that the client reached us at. Replaces
-    /// whatever `Data` was. Answered by [`Event::Listening`].
-    Listen,
+    /// Open a port for one data connection, on the address that the client reached us at, and one
+    /// of these, whichever is free, if they are said. Replaces whatever `Data` was. Answered by
+    /// [`Event::Listening`].
+    Listen(Option<PortRange>),
     /// Wait for a data connection on that port. Asked again after [`Event::Opened`], the executor
     /// drops the connection it had accepted and waits for another: that is how a stranger is
     /// turned away. Answered by [`Event::Opened`].
@@ -155,6 +157,8 @@ pub struct Settings {
     pub writable: bool,
     /// Who else may log in.
     pub users: Users,
+    /// Where data connections are awaited.
+    pub passive: Passive,
     /// How long a client may be silent, or a transfer stand still.
     pub idle_timeout: Duration,
     /// Where HTTP's `/backend/…` calls.

@@ -18,6 +18,7 @@ use nix::libc;
 use nix::poll::PollFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::ports::PortRange;
 use crate::session::{Action, Chan, Event};
 
 /// The size of the one hot input buffer that a thread has, in bytes.
@@ -150,7 +151,7 @@ impl Sockets {
             Action::ReceiveFile { from, file, offset } => {
                 self.stream(from).and_then(|stream| receive_file(stream, file, offset, buffer))
             }
-            Action::Listen => self.listen(),
+            Action::Listen(ports) => self.listen(ports),
             Action::Accept => self.accept(),
             Action::Connect(address) => self.connect(address),
             Action::Close(Chan::Data) => self.close(),
@@ -188,18 +189,13 @@ impl Sockets {
         }
     }
 
-    fn listen(&mut self) -> io::Result<Attempt> {
+    fn listen(&mut self, ports: Option<PortRange>) -> io::Result<Attempt> {
         self.close_data();
-        let mut address = self.control.local_addr()?;
-        address.set_port(0);
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )?;
-        socket.bind(&address.into())?;
-        socket.listen(DATA_BACKLOG)?;
-        let port = TcpListener::from(socket);
+        let address = self.control.local_addr()?;
+        let port = match ports {
+            None => listen_on(address, 0)?,
+            Some(ports) => listen_within(address, ports)?,
+        };
         let address = port.local_addr()?;
         self.port = Some(port);
         self.new_port = true;
@@ -278,6 +274,32 @@ impl Sockets {
         self.new_data = false;
         self.new_port = false;
     }
+}
+
+/// Begins anywhere, so that the next port is not to be guessed from the last, and tries them all. A
+/// range that is taken costs two system calls and a socket for each of its ports.
+fn listen_within(address: SocketAddr, ports: PortRange) -> io::Result<TcpListener> {
+    use io::ErrorKind::{AddrInUse, PermissionDenied};
+    let mut result = Err(AddrInUse.into());
+    for port in ports.beginning_at(fastrand::u16(..)) {
+        result = listen_on(address, port);
+        if !matches!(&result, Err(error) if matches!(error.kind(), AddrInUse | PermissionDenied)) {
+            break;
+        }
+    }
+    result
+}
+
+fn listen_on(mut address: SocketAddr, port: u16) -> io::Result<TcpListener> {
+    address.set_port(port);
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    // The kernel remembers a connection that we have closed for a minute, and would hold its port
+    // back for so long; one that somebody listens on it gives to nobody else.
+    socket.set_reuse_address(port != 0)?;
+    socket.bind(&address.into())?;
+    socket.listen(DATA_BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Errors of `accept` that concern the connection it would have returned, not the next one.

@@ -157,6 +157,11 @@ impl Users {
         self.by_name.get(name)
     }
 
+    /// How many there are, and so how many homes are open.
+    pub fn count(&self) -> usize {
+        self.by_name.len()
+    }
+
     /// The costliest hash of all, to spend on the password of somebody who is not there as much
     /// time as on one who is. The outcome means nothing. Where there are no users, there is none
     /// to hide.
@@ -218,6 +223,7 @@ mod tests {
         let costly = HASH.replace("m=8", "m=64");
         let text = format!("# nobody\r\n\n  # me:too\na:{HASH}:read:.\r\nb c:{costly}:write:/");
         let users = open(text.as_bytes()).unwrap();
+        assert_eq!(users.count(), 2);
         assert_eq!(users.find(b"a").unwrap().rights, Rights::Read);
         assert_eq!(users.find(b"b c").unwrap().rights, Rights::Write);
         assert!(users.find(b"A").is_none() && users.find(b"b").is_none());

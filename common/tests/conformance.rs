@@ -16,6 +16,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::ValueEnum;
 use common::conformance::{Client, Fault, Outcome, run};
+use common::ports::Passive;
 use common::protocol::Protocol;
 use common::session::Settings;
 use common::users::Users;
@@ -161,6 +162,7 @@ fn play_leaving(
         root: Arc::new(Dir::open_ambient_dir(root.path(), ambient_authority()).unwrap()),
         writable: true,
         users: USERS.clone(),
+        passive: Passive::default(),
         idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
         now: || SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365),

@@ -10,6 +10,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use common::conformance::{Client, Fault, Outcome, run};
 use common::http;
+use common::ports::Passive;
 use common::session::{Chan, Event, Session as _, Settings, SharedSettings};
 use common::users::Users;
 
@@ -18,6 +19,7 @@ fn settings(root: &tempfile::TempDir) -> SharedSettings {
         root: Arc::new(Dir::open_ambient_dir(root.path(), ambient_authority()).unwrap()),
         writable: false,
         users: Users::default(),
+        passive: Passive::default(),
         idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
         now: || SystemTime::UNIX_EPOCH,

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use common::ports::Passive;
 use common::protocol::Protocol;
 use common::session::{Action, Chan, Event, Session, Settings};
 use common::users::Users;
@@ -55,6 +56,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
         root: Arc::new(Dir::open_ambient_dir(".", ambient_authority()).unwrap()),
         writable: false,
         users: Users::default(),
+        passive: Passive::default(),
         idle_timeout: Duration::from_mins(1),
         backend: None,
         now: || SystemTime::UNIX_EPOCH,

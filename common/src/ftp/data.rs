@@ -55,7 +55,7 @@ impl Session {
         let text = match ip {
             _ if extended => format!("229 Entering extended passive mode (|||{port}|)"),
             IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
+                let [a, b, c, d] = self.settings().passive.address.unwrap_or(ip).octets();
                 let [high, low] = port.to_be_bytes();
                 format!("227 Entering passive mode ({a},{b},{c},{d},{high},{low})")
             }

@@ -168,7 +168,7 @@ impl Session {
     /// The dot behind the name makes the system see whether the directory may be entered.
     pub(super) fn change_directory(&mut self, argument: &[u8]) {
         if let Some(path) = self.resolve(argument) {
-            let job = Job::Status(self.settings.root.clone(), path.beneath_root().join("."));
+            let job = Job::Status(self.root().clone(), path.beneath_root().join("."));
             self.work(job, Work::ChangeDirectory(path));
         }
     }

@@ -337,7 +337,7 @@ impl crate::session::Session for Session {
         match &mut self.state {
             State::Command => Action::Read(Chan::Control),
             State::Working(job, _) => Action::Run(job.take().expect("a job is handed over once")),
-            State::Listening { .. } => Action::Listen,
+            State::Listening { .. } => Action::Listen(self.settings.passive.ports),
             State::Releasing => Action::Close(Chan::Data),
             State::Pausing => Action::Pause,
             State::Transferring(transfer) => transfer.action(self.login.root(&self.settings)),

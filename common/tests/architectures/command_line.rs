@@ -18,7 +18,7 @@ fn refusal(architecture: &Architecture, arguments: &[&str]) -> String {
 
 #[test]
 fn each_mistake_gets_one_line_that_names_it() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--protocol", "gopher"], "ftp, http"),
         (&["--listen", "localhost:2121"], "such as 127.0.0.1:2121"),
@@ -27,6 +27,9 @@ fn each_mistake_gets_one_line_that_names_it() {
         (&["--idle-timeout", "soon"], "--idle-timeout"),
         (&["--listen", "192.0.2.1:0"], "192.0.2.1:0"),
         (&["--users", "/no/such/file"], "/no/such/file"),
+        (&["--passive-ports", "50001-50000"], "the lower one first, such as 50000-50100"),
+        (&["--passive-ports", "0-50000"], "--passive-ports"),
+        (&["--passive-address", "::1"], "such as 192.0.2.1"),
         // Its first line is no user.
         (&["--users", "Cargo.toml"], "--users Cargo.toml, line 1: "),
     ];
@@ -63,7 +66,7 @@ fn help_names_every_flag() {
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();
         let flags = "protocol listen root max-connections max-per-ip idle-timeout grace backlog \
-                     backend writable users";
+                     backend writable users passive-ports passive-address";
         for flag in flags.split_whitespace() {
             assert!(help.contains(&format!("--{flag}")), "{}: --{flag}", architecture.name);
         }

@@ -9,6 +9,7 @@ mod disk;
 mod faults;
 mod leaving;
 mod logins;
+mod passive;
 mod replies;
 mod support;
 mod text;

@@ -26,7 +26,9 @@ fn populated() -> (World, TempDir) {
     fs::write(homes.path().join("writer/mine"), b"mine").unwrap();
     let file = homes.path().join("users");
     fs::write(&file, lines.join("\n")).unwrap();
-    let mut world = World::with_users(Users::open(&file).unwrap()).file("public", b"public");
+    let users = Users::open(&file).unwrap();
+    let mut world =
+        World::with(CLIENT, |settings| settings.users = users).file("public", b"public");
     assert_eq!(world.codes(), "220");
     (world, homes)
 }

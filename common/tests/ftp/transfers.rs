@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use common::ports::Passive;
 use common::session::{Action, Chan, Event, Session};
 
 use crate::world::*;
@@ -332,4 +333,22 @@ fn a_pattern_selects_names_and_keeps_the_folder_it_was_given_with() {
     world.tell("EPSV\r\nLIST -a nothing*\r\nEPSV\r\nNLST x/*\r\n");
     let codes = "229 150 226 229 150 226 229 150 226 229 150 226 229 550";
     assert_eq!(world.codes(), codes);
+}
+
+#[test]
+fn the_user_says_which_ports_are_opened_and_what_pasv_tells() {
+    let ports = "5000-5009".parse().ok();
+    let mut world = World::with(CLIENT, |settings| {
+        settings.passive = Passive { ports, address: Some("198.51.100.1".parse().unwrap()) };
+    });
+    world.tell(LOGIN);
+    world.said.clear();
+    world.session.handle(Event::Read(Chan::Control, b"PASV\r\n"));
+    assert!(matches!(world.session.poll(), Action::Listen(asked) if asked == ports));
+    world.tell("EPSV\r\n");
+    assert_eq!(
+        world.heard(),
+        "227 Entering passive mode (198,51,100,1,19,137)\r\n\
+         229 Entering extended passive mode (|||5001|)\r\n"
+    );
 }

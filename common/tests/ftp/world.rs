@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::ftp;
+use common::ports::Passive;
 use common::session::{Action, Chan, Event, Session, Settings, SharedSettings};
 use common::users::Users;
 use tempfile::TempDir;
@@ -57,24 +58,24 @@ impl World {
     }
 
     pub(crate) fn of(peer: &str, writable: bool) -> Self {
-        Self::made(peer, writable, Users::default())
+        Self::with(peer, |settings| settings.writable = writable)
     }
 
-    pub(crate) fn with_users(users: Users) -> Self {
-        Self::made(CLIENT, true, users)
-    }
-
-    fn made(peer: &str, writable: bool, users: Users) -> Self {
+    /// A server that is writable, unless these changes say otherwise.
+    pub(crate) fn with(peer: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = cap_std::fs::Dir::open_ambient_dir(folder.path(), cap_std::ambient_authority());
-        let settings = Arc::new(Settings {
+        let mut settings = Settings {
             root: Arc::new(root.unwrap()),
-            writable,
-            users,
+            writable: true,
+            users: Users::default(),
+            passive: Passive::default(),
             idle_timeout: Duration::from_mins(2),
             backend: None,
             now: || SystemTime::UNIX_EPOCH,
-        });
+        };
+        change(&mut settings);
+        let settings = Arc::new(settings);
         let peer: IpAddr = peer.parse().unwrap();
         let mut world = World {
             session: ftp::Session::new(&settings, peer),
@@ -234,7 +235,7 @@ impl World {
         if let Action::Run(job) = action {
             return Ok(job.run().map_or_else(Event::Failed, Event::Ran));
         }
-        if let Action::Listen = action {
+        if let Action::Listen(_) = action {
             return Ok(Event::Listening("192.0.2.1:5001".parse().unwrap()));
         }
         self.data_actions = self.data_actions.checked_sub(1).ok_or(Stop::Data)?;
