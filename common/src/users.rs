@@ -107,14 +107,14 @@ pub enum NameMistake {
 
 /// Whether this name is everybody's.
 pub fn is_anonymous(name: &[u8]) -> bool {
-    ANONYMOUS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    ANONYMOUS.contains(&name)
 }
 
 /// Whether a user can be called so.
 pub fn check_name(name: &[u8]) -> Result<(), NameMistake> {
     if name.is_empty() {
         Err(NameMistake::Empty)
-    } else if is_anonymous(name) {
+    } else if is_anonymous(&name.to_ascii_lowercase()) {
         Err(NameMistake::Anonymous)
     } else if name[0] == b'#'
         || name.trim_ascii() != name

@@ -118,7 +118,7 @@ pub(super) const TABLE: &[Row] = &[
     row("MLST", Verb::Facts, Argument::Optional, Needs::Login),
     row("MODE", Verb::Mode, Argument::Required, Needs::Login),
     row("NLST", Verb::NameList, Argument::Optional, Needs::Login),
-    row("NOOP", Verb::Nothing, Argument::Optional, Needs::Nothing),
+    row("NOOP", Verb::Nothing, Argument::None, Needs::Nothing),
     row("OPTS", Verb::Options, Argument::Required, Needs::Nothing),
     row("PASS", Verb::Password, Argument::Optional, Needs::Nothing),
     row("PASV", Verb::Passive, Argument::None, Needs::Login),

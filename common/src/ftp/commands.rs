@@ -32,9 +32,9 @@ impl Session {
         if row.needs != Needs::Nothing && !self.login.is_complete() {
             Some(reply::LOGIN_FIRST)
         } else if row.argument == Argument::Required && argument.is_empty() {
-            Some("501 An argument is missing.")
+            Some(reply::ARGUMENT_MISSING)
         } else if row.argument == Argument::None && !argument.is_empty() {
-            Some("501 This command takes no argument.")
+            Some("501 Syntax error: command does not accept arguments.")
         } else if row.needs == Needs::Writing && !self.may_write() {
             Some(reply::READ_ONLY)
         } else {
@@ -48,6 +48,9 @@ impl Session {
             Verb::Account | Verb::StructureMount => self.say("502 Not implemented."),
             Verb::Allocate if command::is_allocation(argument) => self.say("202 No need to."),
             Verb::Allocate => self.say("501 A number of bytes is expected."),
+            Verb::Append if self.forget_restart() => {
+                self.say("450 Can't APPE while REST is pending.");
+            }
             Verb::Append => self.store(argument, |_| Placement::End),
             Verb::Authenticate => self.authenticate(argument),
             Verb::ChangeDirectory => self.change_directory(argument),
@@ -88,7 +91,7 @@ impl Session {
             }
             Verb::RemoveDirectory => self.change(argument, "250 Removed.", Job::RemoveDirectory),
             Verb::RenameFrom => self.rename_from(argument),
-            Verb::RenameTo => self.say("503 Say RNFR first."),
+            Verb::RenameTo => self.say(reply::RENAME_FROM_FIRST),
             Verb::Restart => self.restart(argument),
             Verb::Retrieve => self.retrieve(argument),
             Verb::SetModified => self.set_modified(argument),
@@ -96,6 +99,9 @@ impl Session {
             Verb::Size => self.size(argument),
             Verb::Status => self.status(argument),
             Verb::Store => self.store(argument, Placement::from),
+            Verb::StoreUnique if self.forget_restart() => {
+                self.say("450 Can't STOU while REST is pending.");
+            }
             Verb::StoreUnique => self.store_unique(),
             Verb::Structure => self.only(argument, [b'F', b'R', b'P']),
             Verb::System => self.say("215 UNIX Type: L8"),
@@ -112,8 +118,8 @@ impl Session {
         let place = letters.iter().position(|letter| argument.eq_ignore_ascii_case(&[*letter]));
         self.say(match place {
             Some(0) => "200 So it is.",
-            Some(_) => "504 Not implemented.",
-            None => "501 There is no such letter.",
+            Some(_) => "504 Unimplemented.",
+            None => "501 Unrecognized letter.",
         });
     }
 
@@ -123,7 +129,7 @@ impl Session {
             name if name.eq_ignore_ascii_case(b"SITE") => self.say(reply::SITE_HELP),
             name => match command::parse(name) {
                 Ok((row, _)) => self.say(&format!("214 {} is understood.", row.name)),
-                Err(_) => self.say("501 There is no such command."),
+                Err(_) => self.say("501 Unrecognized command."),
             },
         }
     }
@@ -166,32 +172,39 @@ impl Session {
         match offset {
             Some(1..) if self.is_text() => {
                 self.restart = 0;
-                self.say("501 Under TYPE A a transfer cannot be resumed: say TYPE I.");
+                self.say("501 Resuming is not allowed in ASCII mode: say TYPE I.");
             }
             Some(offset) => {
                 self.restart = offset;
                 self.say(&format!("350 The next transfer begins at {offset}."));
             }
-            None => self.say("501 Not an offset in bytes."),
+            None => self.say("501 Invalid parameter: not an offset in bytes."),
         }
     }
 
     fn site(&mut self, argument: &[u8]) {
         let (name, rest) = command::split(argument);
         match name.to_ascii_uppercase().as_slice() {
-            b"HELP" => self.say(reply::SITE_HELP),
+            b"HELP" => match rest.to_ascii_uppercase().as_slice() {
+                b"" | b"CHMOD" | b"HELP" => self.say(reply::SITE_HELP),
+                _ => self.say("501 Unrecognized SITE command."),
+            },
             b"CHMOD" if !self.may_write() => self.say(reply::READ_ONLY),
             b"CHMOD" => {
                 let (mode, name) = command::split(rest);
                 match command::permissions(mode) {
-                    Some(mode) if !name.is_empty() => {
+                    _ if mode.is_empty() => self.say(reply::ARGUMENT_MISSING),
+                    _ if name.is_empty() => {
+                        self.say("501 Syntax error: SITE CHMOD needs two arguments.");
+                    }
+                    Some(mode) => {
                         let job = |root, path| Job::SetMode(root, path, mode);
                         self.change(name, "200 Changed.", job);
                     }
-                    _ => self.say("501 SITE CHMOD takes an octal mode and a name."),
+                    None => self.say("501 Invalid SITE CHMOD format: an octal mode is expected."),
                 }
             }
-            _ => self.say("504 There is no such SITE command."),
+            _ => self.say("504 SITE command not understood."),
         }
     }
 }

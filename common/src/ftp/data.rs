@@ -42,7 +42,7 @@ impl Session {
 
     pub(super) fn wrong_family(&mut self) {
         let family = if self.peer.is_ipv4() { 1 } else { 2 };
-        self.say(&format!("522 Use the protocol of this connection ({family})."));
+        self.say(&format!("522 Network protocol not supported, use ({family})."));
     }
 
     /// A port was opened, or not.
@@ -68,7 +68,7 @@ impl Session {
     pub(super) fn port(&mut self, argument: &[u8]) {
         match command::host_port(argument) {
             Some(address) => self.active(address),
-            None => self.say("501 Six numbers are expected: h1,h2,h3,h4,p1,p2."),
+            None => self.say("501 Invalid PORT format."),
         }
     }
 
@@ -80,7 +80,7 @@ impl Session {
             }
             Some(ExtendedAddress::Known(address)) => self.active(address),
             Some(ExtendedAddress::UnknownFamily) => self.wrong_family(),
-            None => self.say("501 |family|address|port| is expected."),
+            None => self.say("501 Invalid EPRT format."),
         }
     }
 
@@ -90,9 +90,9 @@ impl Session {
         if self.extended_only {
             self.say(reply::EXTENDED_ONLY);
         } else if address.ip() != self.peer {
-            self.say("501 That is not your address.");
+            self.say("501 That is a foreign address.");
         } else if address.port() < LOWEST_PORT {
-            self.say("501 That port is not allowed.");
+            self.say("501 That is a privileged port.");
         } else {
             self.say("200 So it will be.");
             self.release(Route::Active(address));

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** an error of a file is found before the 150 that begins a transfer.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::job::{Done, Entry, Job, Kind, Listing, Status};
 
@@ -58,6 +58,9 @@ impl Session {
             (Work::Login(account), result) => {
                 self.verified(account, matches!(result, Ok(Done::Verified(true))));
             }
+            (Work::Modified, Err(error)) if error.kind() == ErrorKind::NotFound => {
+                self.say(reply::NOT_RETRIEVABLE);
+            }
             (Work::Status { begun: true, .. }, Err(_)) => self.say("213 End, too early."),
             (_, Err(error)) => self.say(reply::refusal(&error)),
             (Work::Say(text), Ok(_)) => self.say(text),
@@ -86,6 +89,7 @@ impl Session {
             (Work::Retrieve { offset }, Ok(Done::File(_, status))) if offset > status.length => {
                 self.say(reply::BEYOND_END);
             }
+            (Work::Retrieve { .. }, Ok(Done::File(..))) if !self.has_route() => {}
             (Work::Retrieve { offset }, Ok(Done::File(file, status))) => {
                 let payload = Payload::download(file, offset, status.length, self.is_text());
                 self.say("150 Here comes the file.");
@@ -111,7 +115,7 @@ impl Session {
                 self.say("350 Now say RNTO.");
             }
             Work::Size | Work::Modified if status.kind != Kind::File => {
-                self.say(reply::NOT_A_FILE);
+                self.say(reply::NOT_RETRIEVABLE);
             }
             Work::Size => self.say(&format!("213 {}", status.length)),
             Work::Modified => self.say(&format!("213 {}", listing::timestamp(status.modified))),
@@ -168,7 +172,7 @@ impl Session {
         match self.resolve(argument) {
             Some(path) if path.is_root() => self.say(reply::NOT_THE_ROOT),
             Some(path) => {
-                let job = Job::StatusOfName(self.settings.root.clone(), path.beneath_root());
+                let job = Job::StatusOfName(self.root().clone(), path.beneath_root());
                 self.work(job, Work::RenameFrom(path));
             }
             None => {}
@@ -201,7 +205,7 @@ impl Session {
 
     pub(super) fn rename(&mut self, from: Option<VirtualPath>, argument: &[u8]) {
         let Some(from) = from else {
-            return self.say("503 Say RNFR first.");
+            return self.say(reply::RENAME_FROM_FIRST);
         };
         let from = from.beneath_root();
         self.change(argument, "250 Renamed.", |root, to| Job::Rename(root, from, to));
@@ -211,7 +215,7 @@ impl Session {
     /// converting it (RFC 3659 §4).
     pub(super) fn size(&mut self, argument: &[u8]) {
         if self.is_text() {
-            self.say("550 The size is known under TYPE I only.");
+            self.say("550 SIZE not allowed in ASCII mode: say TYPE I.");
         } else {
             self.look(argument, |_| Work::Size);
         }
@@ -219,9 +223,11 @@ impl Session {
 
     pub(super) fn set_modified(&mut self, argument: &[u8]) {
         let (time, name) = command::split(argument);
-        let modified = command::timestamp(time).filter(|_| !name.is_empty());
-        let Some(modified) = modified else {
-            return self.say("501 MFMT takes YYYYMMDDHHMMSS and a name.");
+        if name.is_empty() {
+            return self.say("501 Syntax error: MFMT takes a time and a name.");
+        }
+        let Some(modified) = command::timestamp(time) else {
+            return self.say("501 Invalid time format: YYYYMMDDHHMMSS is expected.");
         };
         if let Some(path) = self.resolve(name) {
             let root = self.root().clone();
@@ -309,23 +315,27 @@ impl Session {
         self.state = State::Transferring(Box::new(transfer));
     }
 
-    /// Takes what REST has said, and sees that the client has named a way to the data connection.
-    pub(super) fn prepare(&mut self) -> Option<u64> {
-        let offset = std::mem::take(&mut self.restart);
-        if self.route == Route::Unknown {
+    /// Sees that the client has named a way to the data connection.
+    pub(super) fn has_route(&mut self) -> bool {
+        let known = self.route != Route::Unknown;
+        if !known {
             self.say(reply::NO_DATA_ADDRESS);
-            return None;
         }
-        Some(offset)
+        known
     }
 
-    /// The same for a file. A piece of text has no place in the file that is known without
+    /// Forgets what REST has said, which is for the next transfer only; whether it was something.
+    pub(super) fn forget_restart(&mut self) -> bool {
+        std::mem::take(&mut self.restart) > 0
+    }
+
+    /// Takes what REST has said. A piece of text has no place in the file that is known without
     /// converting all before it, so that text cannot be resumed. REST says so under TYPE A; the
     /// type may have changed since.
-    pub(super) fn prepare_file(&mut self) -> Option<u64> {
-        let offset = self.prepare()?;
+    pub(super) fn take_restart(&mut self) -> Option<u64> {
+        let offset = std::mem::take(&mut self.restart);
         if offset > 0 && self.is_text() {
-            self.say("554 Under TYPE A a transfer cannot be resumed: say TYPE I.");
+            self.say("554 Resuming is not allowed in ASCII mode: say TYPE I.");
             return None;
         }
         Some(offset)
@@ -337,7 +347,8 @@ impl Session {
     }
 
     pub(super) fn list(&mut self, argument: &[u8], format: Format) {
-        if self.prepare().is_none() {
+        self.forget_restart();
+        if !self.has_route() {
             return;
         }
         if format == Format::Facts {
@@ -350,7 +361,7 @@ impl Session {
     }
 
     pub(super) fn retrieve(&mut self, argument: &[u8]) {
-        let Some(offset) = self.prepare_file() else {
+        let Some(offset) = self.take_restart() else {
             return;
         };
         if let Some(path) = self.resolve(argument) {

@@ -81,9 +81,10 @@ impl Session {
         let account = match std::mem::take(&mut self.login) {
             Login::Named(Some(Account::Anonymous)) => return self.let_in(Account::Anonymous),
             Login::Named(account) => account,
-            complete_or_none => {
-                self.login = complete_or_none;
-                return self.say("503 Say USER first.");
+            Login::None => return self.say("503 Login with USER first."),
+            Login::Complete(account) => {
+                self.login = Login::Complete(account);
+                return self.say("503 User already authenticated.");
             }
         };
         let hash = match &account {
@@ -114,7 +115,7 @@ impl Session {
     /// The pause after a wrong password is over.
     pub(super) fn turn_away(&mut self) {
         self.failed_logins += 1;
-        self.say("530 Login incorrect.");
+        self.say("530 Authentication failed.");
         if self.failed_logins == FAILED_LOGINS {
             self.state = State::Over;
         }

@@ -14,8 +14,10 @@ pub const REFUSAL: &[u8] = b"421 Too many connections, try again later.\r\n";
 pub(super) const GREETING: &str = "220 Ready.";
 pub(super) const IDLE: &str = "421 Silent for too long, goodbye.";
 pub(super) const DRAIN: &str = "421 The server is leaving, goodbye.";
-pub(super) const LOGIN_FIRST: &str = "530 Log in first, with USER and PASS.";
-pub(super) const READ_ONLY: &str = "550 Permission denied: you may only read here.";
+pub(super) const LOGIN_FIRST: &str = "530 Log in with USER and PASS first.";
+pub(super) const READ_ONLY: &str = "550 Not enough privileges: reading only.";
+pub(super) const ARGUMENT_MISSING: &str = "501 Syntax error: command needs an argument.";
+pub(super) const RENAME_FROM_FIRST: &str = "503 Bad sequence: use RNFR first.";
 pub(super) const EXTENDED_ONLY: &str = "501 EPSV ALL was said.";
 pub(super) const NO_DATA_ADDRESS: &str = "425 Say PASV, EPSV, PORT or EPRT first.";
 pub(super) const NO_CONNECTION: &str = "425 The data connection could not be opened.";
@@ -29,8 +31,9 @@ pub(super) const SITE_HELP: &str = "214 SITE CHMOD mode name; SITE HELP";
 pub(super) const LOCAL_ERROR: &str = "451 Local error, try again.";
 pub(super) const COMPLETE: &str = "226 Transfer complete.";
 pub(super) const NOT_A_FILE: &str = "550 Not a plain file.";
-pub(super) const NOT_THE_ROOT: &str = "550 Not the root itself.";
-pub(super) const BEYOND_END: &str = "554 The restart position is past the end of the file.";
+pub(super) const NOT_RETRIEVABLE: &str = "550 No plain file, not retrievable.";
+pub(super) const NOT_THE_ROOT: &str = "550 Can't remove root directory, replace or change it.";
+pub(super) const BEYOND_END: &str = "554 The restart position is > file size.";
 
 /// The features that RFC 2389 wants told, but for MLST, whose line depends on OPTS.
 const FEATURES: &[&str] = &["EPRT", "EPSV", "MDTM", "MFMT", "REST STREAM", "SIZE", "TVFS", "UTF8"];
@@ -41,7 +44,7 @@ pub(super) fn refusal(error: &io::Error) -> &'static str {
     match error.kind() {
         Kind::NotFound => "550 No such file or directory.",
         Kind::PermissionDenied => "550 Permission denied.",
-        Kind::AlreadyExists => "550 That name exists already.",
+        Kind::AlreadyExists => "550 File exists.",
         Kind::DirectoryNotEmpty => "550 The directory is not empty.",
         Kind::NotADirectory => "550 Not a directory.",
         Kind::IsADirectory | Kind::InvalidInput => NOT_A_FILE,
@@ -130,7 +133,7 @@ pub(super) fn help(output: &mut Vec<u8>) {
 pub(super) fn malformed(error: command::Malformed) -> &'static str {
     match error {
         command::Malformed::Line => "500 The line is too long or holds a NUL.",
-        command::Malformed::Name => "500 Unknown command.",
+        command::Malformed::Name => "500 Command not understood.",
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) struct Upload {
 
 impl Session {
     pub(super) fn store(&mut self, argument: &[u8], placement: fn(u64) -> Placement) {
-        let Some(offset) = self.prepare_file() else {
+        let Some(offset) = self.take_restart() else {
             return;
         };
         if let Some(path) = self.resolve(argument) {
@@ -92,6 +92,7 @@ impl Session {
         };
         let length = found.map_or(0, |status| status.length);
         match (placement, found) {
+            (Placement::From(_), None) => self.say("554 No such file to go on with."),
             (Placement::From(offset), _) if offset > length => self.say(reply::BEYOND_END),
             (Placement::Whole, _) | (_, None) => self.open_upload(Upload {
                 written: path.beside(&partial_name()),
@@ -113,19 +114,20 @@ impl Session {
     }
 
     pub(super) fn store_unique(&mut self) {
-        if self.prepare().is_some() {
-            self.open_upload(Upload {
-                written: self.folder.resolve(&unique_name()),
-                target: None,
-                mode: None,
-                create: Create::New,
-                placement: Placement::Whole,
-                attempts: 1,
-            });
-        }
+        self.open_upload(Upload {
+            written: self.folder.resolve(&unique_name()),
+            target: None,
+            mode: None,
+            create: Create::New,
+            placement: Placement::Whole,
+            attempts: 1,
+        });
     }
 
     pub(super) fn open_upload(&mut self, upload: Upload) {
+        if !self.has_route() {
+            return;
+        }
         let path = upload.written.beneath_root();
         // Who may not read the old file may not read the new one either, half or whole.
         let mode = upload.mode.unwrap_or(NEW_MODE);

@@ -1,6 +1,9 @@
 //! Real FTP clients, as they are, against every architecture: what they fetch and store is compared
 //! byte for byte.
 
+mod interactive;
+mod resumed;
+
 use std::path::Path;
 use std::process::Command;
 use std::thread;

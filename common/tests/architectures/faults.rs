@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// Closes with a reset, as a client that crashes does.
-fn reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: &TcpStream) {
     SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 

@@ -10,6 +10,7 @@ mod faults;
 mod leaving;
 mod logins;
 mod passive;
+mod replies;
 mod secure;
 mod support;
 mod text;

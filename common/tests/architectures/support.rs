@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use socket2::SockRef;
 use tempfile::TempDir;
 
 /// How long anything may take before it counts as hanging. Nothing passes by being faster.
@@ -272,8 +273,14 @@ impl Dialogue {
         dialogue
     }
 
-    pub(crate) fn send(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    pub(crate) fn send(&mut self, text: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(text.as_ref()).unwrap();
+    }
+
+    /// Sends bytes the last of which is urgent.
+    pub(crate) fn send_urgent(&mut self, bytes: &[u8]) {
+        let sent = SockRef::from(self.0.get_ref()).send_out_of_band(bytes).unwrap();
+        assert_eq!(sent, bytes.len());
     }
 
     /// The next reply line, which must begin so.
@@ -300,6 +307,13 @@ impl Dialogue {
         rest
     }
 
+    /// The next line, which may be of any bytes.
+    pub(crate) fn line_bytes(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).unwrap();
+        line
+    }
+
     /// Whether nothing has arrived that was not read, not even the end of the stream.
     pub(crate) fn is_silent(&self) -> bool {
         self.0.get_ref().set_nonblocking(true).unwrap();
@@ -309,11 +323,16 @@ impl Dialogue {
         silent
     }
 
-    /// Opens a data connection the extended passive way.
-    pub(crate) fn passive(&mut self, server: &Server) -> TcpStream {
+    /// Has a port opened the extended passive way.
+    pub(crate) fn passive_port(&mut self) -> u16 {
         self.send("EPSV\r\n");
         let line = self.expect("229");
-        let port = line.split('|').nth(3).and_then(|port| port.parse::<u16>().ok()).unwrap();
+        line.split('|').nth(3).and_then(|port| port.parse().ok()).unwrap()
+    }
+
+    /// Opens a data connection the extended passive way.
+    pub(crate) fn passive(&mut self, server: &Server) -> TcpStream {
+        let port = self.passive_port();
         let stream = TcpStream::connect((server.address.ip(), port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream

@@ -77,6 +77,13 @@ fn another_login_begins_anew_and_rein_leads_back_to_nobody() {
 }
 
 #[test]
+fn a_name_in_other_letters_is_somebody_elses() {
+    let (mut world, _homes) = populated();
+    assert_eq!(world.tell("USER Anonymous\r\nPASS x\r\n"), Stop::Pause);
+    assert_eq!(world.codes(), "331");
+}
+
+#[test]
 fn a_wrong_password_is_answered_after_a_pause() {
     let (mut world, _homes) = populated();
     assert_eq!(world.tell("USER writer\r\nPASS wrong\r\n"), Stop::Pause);

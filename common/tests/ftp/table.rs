@@ -105,6 +105,9 @@ fn transfers() {
     let long = "x".repeat(300);
     checks(&[
         ("RETR a|LIST|NLST|MLSD|STOR x|APPE x|STOU", "425 425 425 425 425 425 425"),
+        ("RETR missing|RETR d|STOR d|APPE d", "550 550 550 550"),
+        ("REST 11|RETR a|REST 11|STOR a|REST 1|STOR x", "350 554 350 554 350 554"),
+        ("EPSV|REST 5|APPE a|REST 5|STOU|APPE a", "229 350 450 350 450 150 226"),
         (
             "EPSV|RETR a|EPSV|LIST|EPSV|NLST|EPSV|MLSD d",
             "229 150 226 229 150 226 229 150 226 229 150 226",
@@ -142,9 +145,10 @@ fn what_is_known_of_files() {
 #[test]
 fn the_rest() {
     checks(&[
-        ("SYST|NOOP|NOOP x|FEAT|ACCT x|SMNT x", "215 200 200 211 502 502"),
+        ("SYST|NOOP|NOOP x|FEAT|ACCT x|SMNT x", "215 200 501 211 502 502"),
         ("SYST x|FEAT x", "501 501"),
         ("HELP|HELP retr|HELP site|HELP nonsense", "214 214 214 501"),
+        ("SITE HELP chmod|SITE HELP nonsense", "214 501"),
         ("SITE HELP|SITE CHMOD 600 a|SITE CHMOD 0700 d", "214 200 200"),
         ("SITE|SITE nonsense|SITE CHMOD|SITE CHMOD 9 a|SITE CHMOD 600", "501 504 501 501 501"),
         ("SITE CHMOD 600 missing", "550"),
