@@ -12,6 +12,7 @@ use super::listing::Format;
 use super::login::Login;
 use super::reply;
 use super::session::{Representation, Session, State};
+use super::transfer::Route;
 use super::uploads::Placement;
 
 impl Session {
@@ -44,7 +45,7 @@ impl Session {
 
     fn obey(&mut self, verb: Verb, argument: &[u8]) {
         match verb {
-            Verb::Abort => self.say("226 Nothing to abort."),
+            Verb::Abort => self.abort(),
             Verb::Account | Verb::StructureMount => self.say("502 Not implemented."),
             Verb::Allocate if command::is_allocation(argument) => self.say("202 No need to."),
             Verb::Allocate => self.say("501 A number of bytes is expected."),
@@ -113,6 +114,16 @@ impl Session {
 
 /// Parameters.
 impl Session {
+    /// ABOR with no transfer to cut. A way to a data connection that was agreed is given up with
+    /// it.
+    fn abort(&mut self) {
+        if self.route == Route::Unknown {
+            return self.say("226 Nothing to abort.");
+        }
+        self.say("225 No transfer to abort; the data connection is closed.");
+        self.release(Route::Unknown);
+    }
+
     /// Of the letters that RFC 959 knows for a parameter, the first is the one that there is.
     fn only(&mut self, argument: &[u8], letters: [u8; 3]) {
         let place = letters.iter().position(|letter| argument.eq_ignore_ascii_case(&[*letter]));

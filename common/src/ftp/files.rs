@@ -170,7 +170,7 @@ impl Session {
     /// A symbolic link is renamed itself, so that it does not matter what it stands for.
     pub(super) fn rename_from(&mut self, argument: &[u8]) {
         match self.resolve(argument) {
-            Some(path) if path.is_root() => self.say(reply::NOT_THE_ROOT),
+            Some(path) if path.is_root() => self.say("550 Can't rename home directory."),
             Some(path) => {
                 let job = Job::StatusOfName(self.root().clone(), path.beneath_root());
                 self.work(job, Work::RenameFrom(path));

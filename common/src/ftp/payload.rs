@@ -31,8 +31,8 @@ pub(super) enum Payload {
         /// The name it is written under, and whether that is nobody's file until it is whole.
         written: VirtualPath,
         temporary: bool,
-        /// The name it gets at last, if that is another, and the permission bits, if they are those
-        /// of the file that it replaces.
+        /// The name it gets at last, if that is another, and the permission bits, if they are
+        /// those of the file that it replaces.
         target: Option<VirtualPath>,
         mode: Option<u32>,
         /// What has arrived of a file that is sent as text.

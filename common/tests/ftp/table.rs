@@ -126,6 +126,8 @@ fn transfers() {
         ("EPSV|REST 5|TYPE A|RETR a|RETR a", "229 350 200 554 150 226"),
         ("EPSV|REST 5|TYPE A|STOR a", "229 350 200 554"),
         ("ABOR|ABOR x", "226 501"),
+        ("PASV|ABOR|ABOR|RETR a", "227 225 226 425"),
+        ("PORT 192,0,2,7,200,10|ABOR|LIST", "200 225 425"),
     ]);
 }
 

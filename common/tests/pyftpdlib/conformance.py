@@ -62,8 +62,6 @@ EXCEPTIONS = {
     "TestCornerCases::test_active_conn_error": ("'200' != '200'", ACTIVE),
     "TestCornerCases::test_port_race_condition": ("timed out", ACTIVE),
     "TestFtpAbort::test_abor_no_data": ("226 Nothing to abort.", ABORT),
-    "TestFtpAbort::test_abor_pasv": ("'226' == '225'", ABORT),
-    "TestFtpAbort::test_abor_port": ("'226' == '225'", ABORT),
     "TestFtpAbort::test_oob_abor": ("'226' == '225'", ABORT),
     "TestFtpAuthentication::test_rein_during_transfer": ("timed out", IN_ORDER),
     "TestFtpAuthentication::test_user_during_transfer": ("timed out", IN_ORDER),
