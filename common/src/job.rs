@@ -59,6 +59,8 @@ pub enum Job {
     },
     /// Look at a name, following symbolic links: [`Done::Status`].
     Status(Root, PathBuf),
+    /// Look at a name, which may be that of a symbolic link: [`Done::Status`].
+    StatusOfName(Root, PathBuf),
     /// Look at a file that is to be written, following symbolic links: [`Done::Status`]. Anything
     /// but a regular file that may be written is refused.
     StatusToWrite(Root, PathBuf),
@@ -189,6 +191,9 @@ impl Job {
                 Ok(Done::Piece(file, bytes))
             }
             Job::Status(root, path) => Ok(Done::Status(Status::of(&root.metadata(path)?))),
+            Job::StatusOfName(root, path) => {
+                Ok(Done::Status(Status::of(&root.symlink_metadata(path)?)))
+            }
             Job::StatusToWrite(root, path) => status_to_write(&root, &path),
             Job::List(root, path) => list(&root, &path),
             Job::ListMore(listing) => listing.next_batch(),
@@ -244,10 +249,13 @@ impl Status {
 }
 
 impl Entry {
-    fn of(folder: &Dir, name: OsString, metadata: &Metadata) -> io::Result<Self> {
+    /// The name is the last one of the path, which begins at the folder.
+    fn of(folder: &Dir, path: impl AsRef<Path>, metadata: &Metadata) -> io::Result<Self> {
+        let path = path.as_ref();
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
         let status = Status::of(metadata);
         let target = match status.kind {
-            Kind::Link => Some(folder.read_link_contents(&name)?.into_os_string()),
+            Kind::Link => Some(folder.read_link_contents(path)?.into_os_string()),
             _ => None,
         };
         Ok(Entry { name, status, target })
@@ -265,7 +273,7 @@ impl Listing {
             let entry = entry?;
             let name = entry.file_name();
             let looked = entry.metadata();
-            match looked.and_then(|metadata| Entry::of(&self.folder, name, &metadata)) {
+            match looked.and_then(|metadata| Entry::of(&self.folder, &name, &metadata)) {
                 Ok(entry) => batch.push(entry),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -346,11 +354,8 @@ fn list(root: &Dir, path: &Path) -> io::Result<Done> {
         let entries = folder.entries()?;
         return Listing { folder, entries }.next_batch();
     }
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
     let metadata = root.symlink_metadata(path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = root.open_dir(parent.unwrap_or(Path::new(".")))?;
-    Ok(Done::Entry(Entry::of(&folder, name, &metadata)?))
+    Ok(Done::Entry(Entry::of(root, path, &metadata)?))
 }
 
 fn set_modified(root: &Dir, path: &Path, time: SystemTime) -> io::Result<Done> {

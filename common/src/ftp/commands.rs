@@ -83,7 +83,7 @@ impl Session {
             }
             Verb::Reinitialize => self.reinitialize("220 Ready for a new user.", Login::None),
             Verb::RemoveDirectory => self.change(argument, "250 Removed.", Job::RemoveDirectory),
-            Verb::RenameFrom => self.look(argument, Work::RenameFrom),
+            Verb::RenameFrom => self.rename_from(argument),
             Verb::RenameTo => self.say(reply::RENAME_FROM_FIRST),
             Verb::Restart => self.restart(argument),
             Verb::Retrieve => self.retrieve(argument),

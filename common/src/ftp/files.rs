@@ -110,9 +110,6 @@ impl Session {
                 self.say("250 Changed.");
             }
             Work::ChangeDirectory(_) => self.say("550 Not a directory."),
-            Work::RenameFrom(path) if path.is_root() => {
-                self.say("550 Can't rename home directory.");
-            }
             Work::RenameFrom(path) => {
                 self.rename_from = Some(path);
                 self.say("350 Now say RNTO.");
@@ -125,11 +122,8 @@ impl Session {
             Work::Facts(path) => {
                 self.say("250-Facts:");
                 self.output.push(b' ');
-                self.printer(Format::Facts, Selection::Everything).facts(
-                    &mut self.output,
-                    status,
-                    None,
-                );
+                let printer = self.printer(Format::Facts, Selection::Everything);
+                printer.facts(&mut self.output, status, None);
                 reply::foreign(&mut self.output, &path.absolute());
                 self.say("");
                 self.say("250 End");
@@ -170,6 +164,20 @@ impl Session {
         if let Some(path) = self.resolve(argument) {
             let job = Job::Status(self.root().clone(), path.beneath_root().join("."));
             self.work(job, Work::ChangeDirectory(path));
+        }
+    }
+
+    /// A symbolic link is renamed itself, so that it does not matter what it stands for.
+    pub(super) fn rename_from(&mut self, argument: &[u8]) {
+        match self.resolve(argument) {
+            Some(path) if path.is_root() => {
+                self.say("550 Can't rename home directory.");
+            }
+            Some(path) => {
+                let job = Job::StatusOfName(self.root().clone(), path.beneath_root());
+                self.work(job, Work::RenameFrom(path));
+            }
+            None => {}
         }
     }
 

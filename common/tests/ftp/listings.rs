@@ -79,6 +79,9 @@ fn a_link_is_shown_as_a_link_and_not_followed() {
     world.codes();
     world.tell("EPSV\r\nLIST out\r\nLIST dangling\r\n");
     assert_eq!(world.codes(), "229 550 550");
+    world.tell("RNFR dangling\r\nRNTO moved\r\nRNFR out\r\nRNTO d/out\r\nDELE moved\r\n");
+    assert_eq!(world.codes(), "350 250 350 250 250");
+    assert_eq!(fs::read_link(place.join("d/out")).unwrap().to_str(), Some("/etc/passwd"));
 }
 
 /// The same fields in the same order as GNU `ls` has them in the C locale; only the widths of the
