@@ -11,6 +11,7 @@ mod leaving;
 mod logins;
 mod passive;
 mod replies;
+mod scenes;
 mod secure;
 mod support;
 mod text;

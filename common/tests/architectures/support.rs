@@ -273,8 +273,12 @@ impl Dialogue {
         dialogue
     }
 
-    pub(crate) fn send(&mut self, text: impl AsRef<[u8]>) {
-        self.0.get_mut().write_all(text.as_ref()).unwrap();
+    pub(crate) fn send(&mut self, text: &str) {
+        self.send_bytes(text.as_bytes());
+    }
+
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
     }
 
     /// Sends bytes the last of which is urgent.
