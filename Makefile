@@ -1,10 +1,11 @@
 # Each recipe is one line; what is behind it is in Rust.
 
-.PHONY: build test bench bench-micro report check lint doc clean
+.PHONY: build test bench bench-peers bench-micro report check lint doc clean
 
 build: ; cargo build --release --workspace --bins
 test: ; cargo build --workspace --bins && cargo test --workspace
 bench: build ; ./target/release/arena run
+bench-peers: build ; ./target/release/arena run --peers
 bench-micro: ; cargo bench -p common
 report: build ; ./target/release/arena report
 check: build ; ./target/release/arena check

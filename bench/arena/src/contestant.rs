@@ -306,15 +306,20 @@ pub(crate) fn cpu_set(cpu: usize) -> anyhow::Result<CpuSet> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::verify::tests::parrot;
 
     /// A server that is a shell script.
     pub(crate) fn script(text: &str, folder: &Path) -> anyhow::Result<Server> {
+        start(text, folder, Ready::Line)
+    }
+
+    fn start(text: &str, folder: &Path, ready: Ready) -> anyhow::Result<Server> {
         Server::start(Launch {
             program: Path::new("/bin/sh"),
             arguments: vec!["-c".to_owned(), text.to_owned()],
             cpu: None,
             log: folder.join("log"),
-            ready: Ready::Line,
+            ready,
             ready_deadline: Duration::from_millis(300),
             stop_deadline: Duration::from_millis(300),
         })
@@ -335,6 +340,26 @@ pub(crate) mod tests {
         assert_eq!(
             refused("echo hello; sleep 60"),
             "said \"hello\" instead of \"listening on ADDRESS\""
+        );
+    }
+
+    #[test]
+    fn a_server_of_other_people_is_ready_when_it_greets_and_may_be_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = Ready::Greets(parrot("220 a\r\n221 b\r\n"), Protocol::Ftp);
+        let server = start("exec sleep 9", folder.path(), ready).unwrap();
+        assert!(server.stop().is_empty());
+
+        let full = Ready::Greets(parrot("421 too many\r\n"), Protocol::Ftp);
+        let failed = start("exec sleep 9", folder.path(), full).err().unwrap().to_string();
+        assert_eq!(
+            failed,
+            "never became ready: the connection was answered by \"421 too many\" instead of 220"
+        );
+        let said = start("echo 500 no such option >&0; exit 2", folder.path(), full);
+        assert_eq!(
+            said.err().unwrap().to_string(),
+            "ended before it was ready: exit status: 2; its last words: 500 no such option"
         );
     }
 

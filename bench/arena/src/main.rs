@@ -354,7 +354,7 @@ fn check_one(
     let (path, expected_bytes) = match protocol {
         Protocol::Http => ("/plaintext", Some(13)),
         Protocol::Echo => ("", None),
-        Protocol::Ftp => ("/check.bin", Some(CHECK_FILE_BYTES)),
+        Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
     let mut server = match stage.start(protocol, contestant, root, None, None) {
         Ok(server) => server,

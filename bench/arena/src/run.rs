@@ -117,6 +117,10 @@ impl Stage {
             Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
+        // Memory and disk stay bounded, and the next finds what this one found.
+        if let Err(error) = self.clear(workload) {
+            cell.faults.push(format!("what was stored cannot be removed: {error}"));
+        }
         cell
     }
 
@@ -143,8 +147,6 @@ impl Stage {
             Some(death) => anyhow::bail!(death),
             None => faults.extend(server.stop()),
         }
-        // Memory and disk stay bounded, and the next finds what this one found.
-        self.clear(workload).context("removing what was stored")?;
         if let Some(backend) = backend {
             faults.extend(backend.stop().into_iter().map(|fault| format!("the backend {fault}")));
         }
@@ -180,7 +182,7 @@ impl Stage {
             protocol: workload.protocol,
             target,
             operation: workload.operation,
-            path: workload.path.clone(),
+            path: workload.request_path().to_owned(),
             payload_bytes: workload.payload_bytes,
             connections: workload.connections,
             threads: 1,
@@ -201,7 +203,7 @@ impl Stage {
 
 impl<'a> Request<'a> {
     fn of(workload: &'a Workload) -> Self {
-        let path = &workload.path;
+        let path = workload.request_path();
         Self { protocol: workload.protocol, path, expected_bytes: workload.expected_bytes }
     }
 }

@@ -239,3 +239,32 @@ fn write_pattern(path: &Path, bytes: u64) -> io::Result<()> {
     }
     file.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_is_removed_and_what_is_retrieved_stays() {
+        let stage = Stage::new(Placement::unpinned(), None, 0).unwrap();
+        let text = "title = 'T'\nquestion = 'Q'\nexpectation = 'E'\nprotocol = 'ftp'\n\
+                    path = '/f'\nconnections = 1\nwarm_up_ms = 0\nduration_ms = 500\nblocks = 1\n";
+        let parse = |name: &str, more: &str| {
+            crate::workload::parse(Path::new(name), &format!("{text}{more}")).unwrap()
+        };
+        let retrieve = parse("retrieve.toml", "file_bytes = 3\n");
+        let store = parse("store.toml", "operation = 'store'\npayload_bytes = 3\n");
+        for workload in [&retrieve, &store] {
+            stage.prepare(workload).unwrap();
+            fs::write(stage.root(workload).join("f.0"), "abc").unwrap();
+            stage.clear(workload).unwrap();
+        }
+        let names = |workload| fs::read_dir(stage.root(workload)).unwrap().count();
+        assert_eq!((names(&retrieve), names(&store)), (2, 0));
+    }
+
+    #[test]
+    fn what_needs_more_room_than_memory_has_lies_on_disk() {
+        assert_eq!(scratch(u64::MAX / 2), std::env::temp_dir());
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
     Valid,
     /// CPU per request counts, throughput and latency do not.
     ClientBound,
-    /// No request was answered: only what the server held counts.
+    /// No request was answered, nor was a part of a file moved: only what the server held counts.
     Starved,
     Errors,
     Failed,
@@ -144,13 +144,13 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
 }
 
 /// The verdict on one cell.
-pub(crate) fn verdict(cell: &Cell) -> Verdict {
+pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
         return Verdict::Failed;
     };
     if !outcome.errors.is_empty() {
         Verdict::Errors
-    } else if outcome.requests == 0 {
+    } else if outcome.requests == 0 && !Unit::of(workload).moved_any(outcome) {
         Verdict::Starved
     } else if outcome.client_busy > CLIENT_BUSY_LIMIT {
         Verdict::ClientBound
@@ -190,18 +190,22 @@ impl Line<'_> {
         spread(self.standings().into_iter().map(|(_, value)| value)).map(|spread| spread.median)
     }
 
+    fn verdict(&self, cell: &Cell) -> Verdict {
+        verdict(cell, self.workload)
+    }
+
     /// Whether every connection was served, in every block that counts.
     pub(crate) fn served_all(&self) -> bool {
         let served = |cell: &&Cell| {
             let outcome = cell.outcome.as_ref();
             outcome.is_some_and(|one| one.connections_served >= one.connections_offered)
         };
-        self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved).all(served)
+        self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved).all(served)
     }
 
     /// The worst verdict among the cells that count; of none, the worst there is.
     pub(crate) fn worst(&self) -> Verdict {
-        let verdicts = self.cells.iter().map(|cell| verdict(cell));
+        let verdicts = self.cells.iter().map(|cell| self.verdict(cell));
         let counting = verdicts.clone().filter(|verdict| *verdict <= Verdict::ClientBound).max();
         counting.or(verdicts.max()).unwrap_or(Verdict::Failed)
     }
@@ -257,7 +261,7 @@ impl Line<'_> {
     /// A value of each cell that is no worse than `limit`.
     fn blocks(&self, limit: Verdict, of: impl Fn(&Outcome, &Used) -> Option<f64>) -> Blocks {
         let value = |cell: &&Cell| {
-            let good = verdict(cell) <= limit;
+            let good = self.verdict(cell) <= limit;
             let value = of(cell.outcome.as_ref()?, cell.used.as_ref()?).filter(|_| good)?;
             Some((cell.block, value))
         };
@@ -289,7 +293,7 @@ impl Line<'_> {
 
     /// Of the block in which the fewest connections were served.
     fn served_text(&self) -> String {
-        let outcomes = self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved);
+        let outcomes = self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved);
         let worst = outcomes
             .filter_map(|cell| cell.outcome.as_ref())
             .map(|outcome| (outcome.connections_served, outcome.connections_offered))
@@ -323,7 +327,7 @@ impl Line<'_> {
 /// What one cell says in words.
 fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     let mut words = Vec::new();
-    let verdict = verdict(cell);
+    let verdict = verdict(cell, workload);
     if let Some(failure) = &cell.failure {
         words.push(format!("{} ({failure})", verdict.code()));
     }

@@ -8,6 +8,9 @@ use loadgen::{FtpOperation, Outcome, Protocol};
 use crate::sample::Used;
 use crate::workload::Workload;
 
+/// More than the replies of a conversation that moves no file.
+const A_FEW_BYTES: u64 = 64 * 1024;
+
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
     Request,
@@ -72,6 +75,15 @@ impl Unit {
         cost.is_finite().then_some(cost)
     }
 
+    /// Whether any part of a file was moved, where files are what is counted.
+    pub(crate) fn moved_any(self, outcome: &Outcome) -> bool {
+        match self {
+            Self::Request | Self::Login => false,
+            Self::Received => outcome.bytes_received > A_FEW_BYTES,
+            Self::Stored => outcome.bytes_sent > A_FEW_BYTES,
+        }
+    }
+
     /// So many a second, in the unit of the speed column.
     pub(crate) fn speed_of(self, outcome: &Outcome) -> Option<f64> {
         let megabytes = |bytes: u64| bytes as f64 / 1e6 / outcome.elapsed_s;
@@ -94,6 +106,8 @@ mod tests {
         let used = Used { cpu_s: 1.0, cpu_window_s: 2.0, ..Used::default() };
         assert_eq!(Unit::Stored.speed_of(&outcome), Some(250.0));
         assert_eq!(Unit::Stored.cost_of(&outcome, &used), Some(2000.0));
+        assert!(Unit::Stored.moved_any(&outcome));
         assert_eq!(Unit::Request.cost_of(&outcome, &used), None);
+        assert!(!Unit::Request.moved_any(&outcome));
     }
 }

@@ -103,6 +103,15 @@ impl Workload {
         }
     }
 
+    /// The path as it is asked for. By FTP from the folder in which a login begins, which is the
+    /// root; for what has no rights to confine its users, `/` is another place.
+    pub(crate) fn request_path(&self) -> &str {
+        match self.protocol {
+            Protocol::Ftp => self.path.trim_start_matches('/'),
+            Protocol::Http | Protocol::Echo => &self.path,
+        }
+    }
+
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
         contestant.speaks(self.protocol) && (self.floor || !contestant.floor)

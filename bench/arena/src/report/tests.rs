@@ -209,3 +209,43 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
     assert!(text.contains("the other columns are in results/README.md"), "{text}");
     assert!(!for_terminal(&run(), Some(400)).contains("the other columns"));
 }
+
+/// Under a workload of logins, beside a server of other people that is dearer.
+fn run_beside_a_peer() -> Run {
+    let mut run = run();
+    let logins = Workload {
+        protocol: Protocol::Ftp,
+        operation: FtpOperation::Login,
+        path: String::new(),
+        floor: false,
+        blocks: 2,
+        ..workload("logins")
+    };
+    let idle = Workload { idle_connections: 100, workers: None, ..logins.clone() };
+    run.header.workloads = vec![logins, Workload { name: "idle".to_owned(), ..idle }];
+    let peer = contestant("other", 101, Io::Processes, false);
+    let version = Some("other 1.2".to_owned());
+    run.header.contestants.push(Contestant { version, protocols: vec![Protocol::Ftp], ..peer });
+    run.cells.clear();
+    for block in 1..=2 {
+        let noise = f64::from(block) / 10.0;
+        for (name, cpu_us) in [("other", 30.0), ("threads", 20.0), ("serial", 10.0)] {
+            run.cells.push(cell("logins", name, block, cpu_us + noise, 1000.0));
+            let mut idle = cell("idle", name, block, cpu_us, 1000.0);
+            let outcome = idle.outcome.as_mut().unwrap();
+            outcome.idle_held = if name == "serial" { 1 } else { 100 };
+            outcome.idle_ready = Some(outcome.idle_held);
+            idle.used.as_mut().unwrap().at_rest.pss_bytes = 3 << 19;
+            if name == "other" {
+                idle.used.as_mut().unwrap().loaded.pss_bytes = 9 << 19;
+            }
+            run.cells.push(idle);
+        }
+    }
+    run
+}
+
+#[test]
+fn servers_of_other_people_are_marked_and_ranked_in_the_same_table() {
+    insta::assert_snapshot!(readme_of(&[run_beside_a_peer()]).split("## What the").next().unwrap());
+}
