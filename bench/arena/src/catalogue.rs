@@ -1,14 +1,18 @@
-//! Contestants: every architecture that cargo's metadata declares, and the floors.
+//! Contestants: every architecture that cargo's metadata declares, and the floors. Servers of other
+//! people are in `peer`.
 //!
 //! Nothing lists an architecture by hand: a crate with `[package.metadata.architecture]` is one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use cargo_metadata::MetadataCommand;
+use loadgen::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::Usage;
+use crate::peer::Peer;
 
 /// How a server waits for its connections, which decides what floor it is compared with.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -37,11 +41,31 @@ pub(crate) struct Contestant {
     pub(crate) many_workers: bool,
     /// Whether it serves more than one connection at a time.
     pub(crate) concurrent: bool,
+    /// What a server of other people says of itself; ours have the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    /// What it speaks; empty: all there is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) protocols: Vec<Protocol>,
     #[serde(skip)]
     pub(crate) program: PathBuf,
     /// Arguments before those that every server gets.
     #[serde(skip)]
     pub(crate) arguments: Vec<String>,
+    /// How it is started, where it is a server of other people.
+    #[serde(skip)]
+    pub(crate) peer: Option<Arc<Peer>>,
+}
+
+impl Contestant {
+    /// Whether it is a server of other people.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.version.is_some()
+    }
+
+    pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
+        self.protocols.is_empty() || self.protocols.contains(&protocol)
+    }
 }
 
 /// What the workspace holds, as cargo tells it.
@@ -102,8 +126,11 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             floor: false,
             many_workers: declaration.workers == Workers::Many,
             concurrent: declaration.concurrent,
+            version: None,
+            protocols: Vec::new(),
             program: programs.join(package.name.as_str()),
             arguments: Vec::new(),
+            peer: None,
         });
     }
     architectures.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
@@ -125,8 +152,11 @@ fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
         floor: true,
         many_workers: false,
         concurrent: true,
+        version: None,
+        protocols: Vec::new(),
         program: programs.join("floor"),
         arguments: vec!["--model".to_owned(), model.to_owned()],
+        peer: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A running server: started with a ready line awaited, and ended with its whole process tree.
+//! A running server: started and awaited until it is ready, and ended with its whole process tree.
 //!
 //! Whatever happens, a server does not outlive its `Server`: dropping one kills what is left, and
 //! the kernel kills it should the harness itself be killed.
@@ -9,20 +9,23 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use loadgen::Protocol;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 
 use crate::sample::{self, Process};
+use crate::verify;
 
 /// How long a server may take to say that it is ready.
 pub(crate) const READY_DEADLINE: Duration = Duration::from_secs(5);
@@ -33,6 +36,19 @@ const ORPHAN_DEADLINE: Duration = Duration::from_millis(500);
 /// More than this before the ready line is not a ready line.
 const READY_LINE_BYTES: usize = 4096;
 
+/// The descriptors that a server of other people may have: enough for every workload, and not so
+/// many that one which closes all that it might have inherited is held up by it.
+const DESCRIPTORS: u64 = 65_536;
+
+/// How a server shows that it is ready.
+#[derive(Clone, Copy)]
+pub(crate) enum Ready {
+    /// It says where it listens, as ours do.
+    Line,
+    /// It was told to listen there, and greets whoever connects if its protocol has a greeting.
+    Greets(SocketAddr, Protocol),
+}
+
 /// What to start.
 pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Path,
@@ -41,6 +57,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) cpu: Option<usize>,
     /// The file that gets its standard error.
     pub(crate) log: PathBuf,
+    pub(crate) ready: Ready,
     pub(crate) ready_deadline: Duration,
     pub(crate) stop_deadline: Duration,
 }
@@ -49,27 +66,35 @@ pub(crate) struct Launch<'a> {
 pub(crate) struct Server {
     child: Child,
     /// Kept open: a server that prints later must not meet a closed pipe.
-    stdout: ChildStdout,
+    stdout: Option<ChildStdout>,
+    /// Whether SIGTERM may just end it: that it leaves in order is asked of ours only.
+    may_be_cut: bool,
     address: SocketAddr,
     log: PathBuf,
     stop_deadline: Duration,
 }
 
 impl Server {
-    /// Starts a server and awaits its ready line; what went wrong is told in words.
+    /// Starts a server and awaits that it is ready; what went wrong is told in words.
     ///
     /// The server dies with the thread that calls this: that is how the kernel counts.
     pub(crate) fn start(launch: Launch<'_>) -> anyhow::Result<Self> {
         let log = File::create(&launch.log).context("the server's log")?;
+        let logged = || log.try_clone().map(Stdio::from).context("the server's log");
+        // What a server of other people prints is not read, and must not fill a pipe. Some that
+        // can be started by inetd print to what would be the connection: their standard input.
+        let (stdin, stdout) = match launch.ready {
+            Ready::Line => (Stdio::null(), Stdio::piped()),
+            Ready::Greets(..) => (logged()?, logged()?),
+        };
         let mut command = Command::new(launch.program);
-        command
-            .args(&launch.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .process_group(0);
+        command.args(&launch.arguments).stdin(stdin).stdout(stdout).stderr(log).process_group(0);
         let cpus = launch.cpu.map(cpu_set).transpose()?;
         let parent = nix::unistd::getpid();
+        // Ours raise their limit themselves.
+        let raises = matches!(launch.ready, Ready::Greets(..));
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit on descriptors")?;
+        let descriptors = hard.min(DESCRIPTORS);
         let between_fork_and_exec = move || {
             set_pdeathsig(Signal::SIGKILL)?;
             if getppid() != parent {
@@ -79,21 +104,30 @@ impl Server {
             if let Some(cpus) = &cpus {
                 sched_setaffinity(Pid::from_raw(0), cpus)?;
             }
+            if raises {
+                setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard)?;
+            }
             Ok(())
         };
-        // SAFETY: the closure makes three system calls and neither allocates nor locks.
+        // SAFETY: the closure makes four system calls and neither allocates nor locks.
         unsafe { command.pre_exec(between_fork_and_exec) };
 
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| {
             format!("cannot start {}", launch.program.file_name().unwrap_or_default().display())
         })?;
-        let stdout = child.stdout.take().expect("standard output was asked to be a pipe");
-        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (log, stop_deadline) = (launch.log, launch.stop_deadline);
+        let stdout = child.stdout.take();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (log, stop_deadline, may_be_cut) = (launch.log, launch.stop_deadline, raises);
         // From here on, returning early drops the server and so ends it.
-        let mut server = Self { child, stdout, address: unknown, log, stop_deadline };
-        server.address = server.await_ready(started + launch.ready_deadline)?;
+        let mut server = Self { child, stdout, may_be_cut, address, log, stop_deadline };
+        let deadline = started + launch.ready_deadline;
+        server.address = match launch.ready {
+            Ready::Line => server.await_line(deadline)?,
+            Ready::Greets(address, protocol) => {
+                server.await_greeting(address, protocol, deadline)?
+            }
+        };
         Ok(server)
     }
 
@@ -121,6 +155,7 @@ impl Server {
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
         match self.wait(self.stop_deadline) {
             Some(status) if status.success() => {}
+            Some(status) if self.may_be_cut && status.signal() == Some(Signal::SIGTERM as i32) => {}
             Some(status) => faults.push(format!("ended after SIGTERM with {status}")),
             None => {
                 let seconds = self.stop_deadline.as_secs_f64();
@@ -137,11 +172,46 @@ impl Server {
         faults
     }
 
-    fn await_ready(&mut self, deadline: Instant) -> anyhow::Result<SocketAddr> {
+    /// Asks again and again, for there is no other sign.
+    fn await_greeting(
+        &mut self,
+        address: SocketAddr,
+        protocol: Protocol,
+        deadline: Instant,
+    ) -> anyhow::Result<SocketAddr> {
+        loop {
+            if let Some(status) = self.child.try_wait().context("waiting for the server")? {
+                anyhow::bail!("ended before it was ready: {status}{}", self.last_words());
+            }
+            let Err(error) = verify::greeting(address, protocol) else {
+                return Ok(address);
+            };
+            if Instant::now() >= deadline {
+                anyhow::bail!("never became ready: {error:#}{}", self.last_words());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn await_line(&mut self, deadline: Instant) -> anyhow::Result<SocketAddr> {
+        let mut stdout = self.stdout.take().expect("standard output was asked to be a pipe");
+        let line = self.ready_line(&mut stdout, deadline);
+        self.stdout = Some(stdout);
+        let line = line?;
+        line.strip_prefix("listening on ")
+            .and_then(|address| address.parse().ok())
+            .with_context(|| format!("said {line:?} instead of \"listening on ADDRESS\""))
+    }
+
+    fn ready_line(
+        &mut self,
+        stdout: &mut ChildStdout,
+        deadline: Instant,
+    ) -> anyhow::Result<String> {
         let mut said = Vec::new();
         while !said.contains(&b'\n') && said.len() < READY_LINE_BYTES {
             let left = deadline.saturating_duration_since(Instant::now());
-            let readable = PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN);
+            let readable = PollFd::new(stdout.as_fd(), PollFlags::POLLIN);
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             match poll(&mut [readable], timeout) {
                 Ok(0) => anyhow::bail!("never became ready{}", self.last_words()),
@@ -149,7 +219,7 @@ impl Server {
                 other => other.context("waiting for the ready line")?,
             };
             let mut piece = [0; 256];
-            let length = self.stdout.read(&mut piece).context("the ready line")?;
+            let length = stdout.read(&mut piece).context("the ready line")?;
             if length == 0 {
                 let status = self.wait(deadline.saturating_duration_since(Instant::now()));
                 let how = status.map_or("closed its output".to_owned(), |one| one.to_string());
@@ -158,10 +228,7 @@ impl Server {
             said.extend_from_slice(&piece[..length]);
         }
         let said = String::from_utf8_lossy(&said);
-        let line = said.lines().next().unwrap_or_default();
-        line.strip_prefix("listening on ")
-            .and_then(|address| address.parse().ok())
-            .with_context(|| format!("said {line:?} instead of \"listening on ADDRESS\""))
+        Ok(said.lines().next().unwrap_or_default().to_owned())
     }
 
     fn wait(&mut self, at_most: Duration) -> Option<ExitStatus> {
@@ -239,14 +306,20 @@ pub(crate) fn cpu_set(cpu: usize) -> anyhow::Result<CpuSet> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::verify::tests::parrot;
 
     /// A server that is a shell script.
     pub(crate) fn script(text: &str, folder: &Path) -> anyhow::Result<Server> {
+        start(text, folder, Ready::Line)
+    }
+
+    fn start(text: &str, folder: &Path, ready: Ready) -> anyhow::Result<Server> {
         Server::start(Launch {
             program: Path::new("/bin/sh"),
             arguments: vec!["-c".to_owned(), text.to_owned()],
             cpu: None,
             log: folder.join("log"),
+            ready,
             ready_deadline: Duration::from_millis(300),
             stop_deadline: Duration::from_millis(300),
         })
@@ -267,6 +340,26 @@ pub(crate) mod tests {
         assert_eq!(
             refused("echo hello; sleep 60"),
             "said \"hello\" instead of \"listening on ADDRESS\""
+        );
+    }
+
+    #[test]
+    fn a_server_of_other_people_is_ready_when_it_greets_and_may_be_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = Ready::Greets(parrot("220 a\r\n221 b\r\n"), Protocol::Ftp);
+        let server = start("exec sleep 9", folder.path(), ready).unwrap();
+        assert!(server.stop().is_empty());
+
+        let full = Ready::Greets(parrot("421 too many\r\n"), Protocol::Ftp);
+        let failed = start("exec sleep 9", folder.path(), full).err().unwrap().to_string();
+        assert_eq!(
+            failed,
+            "never became ready: the connection was answered by \"421 too many\" instead of 220"
+        );
+        let said = start("echo 500 no such option >&0; exit 2", folder.path(), full);
+        assert_eq!(
+            said.err().unwrap().to_string(),
+            "ended before it was ready: exit status: 2; its last words: 500 no such option"
         );
     }
 

@@ -19,6 +19,9 @@ pub(crate) struct Machine {
     pub(crate) commit: String,
     pub(crate) backlog_limit: String,
     pub(crate) placement: Placement,
+    /// Where the files lie that are served; records of before it was told have nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) served_from: String,
 }
 
 /// Which processors the server and the client have.
@@ -53,6 +56,7 @@ impl Machine {
             commit: commit.map_or_else(unknown, |commit| commit + mark),
             backlog_limit: one_line("/proc/sys/net/core/somaxconn"),
             placement: Placement::choose(&allowed()),
+            served_from: String::new(),
         }
     }
 }

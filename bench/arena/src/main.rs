@@ -5,14 +5,18 @@
 
 mod catalogue;
 mod contestant;
+mod definition;
 mod machine;
+mod peer;
 mod progress;
 mod record;
 mod report;
 mod run;
 mod sample;
+mod stage;
 mod stats;
 mod table;
+mod unit;
 mod verify;
 mod workload;
 
@@ -30,8 +34,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
 use crate::machine::Placement;
+use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
-use crate::run::{Stage, protocol_name};
+use crate::stage::{Stage, protocol_name};
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -62,6 +67,10 @@ struct CommandLine {
     /// The folder of workload files [default: bench/workloads of the repository]
     #[arg(long, global = true, value_name = "DIR")]
     workloads: Option<PathBuf>,
+    /// The folder of files that define servers of other people [default: bench/contestants of the
+    /// repository]
+    #[arg(long, global = true, value_name = "DIR")]
+    contestants: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -82,12 +91,19 @@ enum Command {
 
 #[derive(Args)]
 struct RunOptions {
-    /// Only this workload (may be repeated) [default: those with quick = true]
+    /// Only this workload (may be repeated) [default: those with quick = true, or beside servers of
+    /// other people those with peers = true]
     #[arg(long, value_name = "NAME")]
     workload: Vec<String>,
     /// Only this architecture (may be repeated) [default: all]
     #[arg(long, value_name = "NAME")]
     architecture: Vec<String>,
+    /// Beside the servers of other people that are on this machine
+    #[arg(long)]
+    peers: bool,
+    /// Beside this one of them (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    peer: Vec<String>,
     /// Repetitions of everything instead of what the workloads say
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     blocks: Option<u32>,
@@ -109,7 +125,7 @@ fn main() -> ExitCode {
     };
     let code = command(line).unwrap_or_else(|error| {
         eprintln!("arena: {error:#}");
-        let usage = error.is::<Usage>() || error.is::<workload::Malformed>();
+        let usage = error.is::<Usage>() || error.is::<definition::Malformed>();
         if usage { 2 } else { 1 }
     });
     ExitCode::from(code)
@@ -119,13 +135,16 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     let catalogue = catalogue::discover()?;
     let own_folder = line.workloads.is_some();
     let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
+    let peers = line.contestants.unwrap_or_else(|| catalogue.root.join("bench/contestants"));
     match line.command {
         Command::List => {
-            list(&catalogue, &workload::load_folder(&folder)?);
+            list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?);
             Ok(0)
         }
         Command::Run(options) => {
-            measure(&catalogue, &workload::load_folder(&folder)?, own_folder, options)
+            let all = workload::load_folder(&folder)?;
+            let peers = wanted_peers(&catalogue, &peers, &options)?;
+            measure(&catalogue, peers, &all, own_folder, options)
         }
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
@@ -137,7 +156,7 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     }
 }
 
-fn list(catalogue: &Catalogue, workloads: &[Workload]) {
+fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
     println!("Architectures:");
     for one in &catalogue.architectures {
         println!("  {:24} {}", one.name, one.description);
@@ -146,15 +165,52 @@ fn list(catalogue: &Catalogue, workloads: &[Workload]) {
     for one in &catalogue.floors {
         println!("  {:24} {}", one.name, one.description);
     }
-    println!("\nWorkloads (* in the set that runs when nothing is named):");
+    println!("\nServers of other people (run beside ours with --peers):");
+    for one in peers {
+        println!("  {:24} {}", one.name, one.description);
+        match one.seek(&catalogue.root) {
+            Sought::Found(found) => println!("{:26} {}", "", found.version.unwrap_or_default()),
+            Sought::Missing(why) => println!("{:26} not here; {why}", ""),
+        }
+    }
+    println!(
+        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers):"
+    );
     for one in workloads {
-        let mark = if one.quick { '*' } else { ' ' };
+        let mark = if one.quick {
+            '*'
+        } else if one.peers {
+            '+'
+        } else {
+            ' '
+        };
         println!("{mark} {:24} {}", one.name, one.title);
     }
 }
 
+/// The servers of other people that are to be measured; where they are only wanted as far as they
+/// are here, a line for each that is not says how to get it.
+fn wanted_peers(
+    catalogue: &Catalogue,
+    folder: &Path,
+    options: &RunOptions,
+) -> anyhow::Result<Vec<Contestant>> {
+    if !options.peers && options.peer.is_empty() {
+        return Ok(Vec::new());
+    }
+    let peers = peer::load_folder(folder)?;
+    let tell = |line: &str| eprintln!("{line}");
+    let found = peer::seek_all(&peers, &options.peer, &catalogue.root, tell)?;
+    if found.is_empty() {
+        let why = "no server of other people is on this machine; get one as told above";
+        return Err(Usage(why.to_owned()).into());
+    }
+    Ok(found)
+}
+
 fn measure(
     catalogue: &Catalogue,
+    peers: Vec<Contestant>,
     all: &[Workload],
     own_folder: bool,
     options: RunOptions,
@@ -162,10 +218,17 @@ fn measure(
     let chosen_by_hand = own_folder
         || !options.workload.is_empty()
         || !options.architecture.is_empty()
+        || !options.peer.is_empty()
         || options.blocks.is_some()
         || options.seconds.is_some();
-    let profile = if chosen_by_hand { "selected" } else { "quick" };
-    let mut workloads = chosen_workloads(all, &options.workload, own_folder)?;
+    let profile = match (chosen_by_hand, peers.is_empty()) {
+        (true, _) => "selected",
+        (false, true) => "quick",
+        (false, false) => "peers",
+    };
+    let set = if peers.is_empty() { Set::Quick } else { Set::Peers };
+    let set = if own_folder { Set::All } else { set };
+    let mut workloads = chosen_workloads(all, &options.workload, set)?;
     for workload in &mut workloads {
         workload.blocks = options.blocks.unwrap_or(workload.blocks);
         let seconds = options.seconds.map(|seconds| seconds * 1000);
@@ -176,19 +239,23 @@ fn measure(
     if workloads.iter().any(|workload| workload.floor) {
         contestants.extend(catalogue.floors.clone());
     }
+    let is_asked = |one: &Contestant| workloads.iter().any(|workload| workload.is_for(one));
+    contestants.extend(peers.into_iter().filter(is_asked));
     let backend = backend(catalogue, &workloads)?;
     require_programs(contestants.iter().chain(&backend))?;
 
     let stop = interrupted_by_signals()?;
     let started = jiff::Timestamp::now();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
-    let header = Header::new(started, profile, seed, contestants, workloads);
+    let room = workloads.iter().map(Workload::room_bytes).sum();
+    let mut header = Header::new(started, profile, seed, contestants, workloads);
     header.machine.placement.keep_off_the_server()?;
     let planned = Duration::from_millis(run::planned_ms(&header));
     let cells = progress::counted(header.planned(), "cell");
     eprintln!("{cells}, about {}", progress::for_people(planned));
 
-    let stage = Stage::new(header.machine.placement.clone(), backend)?;
+    let stage = Stage::new(header.machine.placement.clone(), backend, room)?;
+    header.machine.served_from = stage.served_from();
     let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
     let mut writer = Writer::create(&results, started, header)?;
     run::run(&mut writer, &stage, &stop)?;
@@ -209,18 +276,28 @@ fn measure(
     Ok(u8::from(run.cells.iter().any(|cell| !cell.wrongs().is_empty())))
 }
 
-/// Those that were named, or the quick ones. Whoever brings a folder means all that are in it.
-fn chosen_workloads(
-    all: &[Workload],
-    names: &[String],
-    own_folder: bool,
-) -> Result<Vec<Workload>, Usage> {
+/// What runs where no workload is named.
+#[derive(Clone, Copy)]
+enum Set {
+    Quick,
+    Peers,
+    /// Whoever brings a folder means all that are in it.
+    All,
+}
+
+/// Those that were named, or those of the set.
+fn chosen_workloads(all: &[Workload], names: &[String], set: Set) -> Result<Vec<Workload>, Usage> {
     let mut workloads = pick("workload", all, names, |one| &one.name)?;
-    if names.is_empty() && !own_folder {
-        workloads.retain(|one| one.quick);
+    if names.is_empty() {
+        workloads.retain(|one| match set {
+            Set::Quick => one.quick,
+            Set::Peers => one.peers,
+            Set::All => true,
+        });
     }
     if workloads.is_empty() {
-        let why = "nothing to measure: no workload file says quick = true";
+        let key = if matches!(set, Set::Peers) { "peers" } else { "quick" };
+        let why = format!("nothing to measure: no workload file says {key} = true");
         return Err(Usage(format!("{why}; name a workload with --workload")));
     }
     Ok(workloads)
@@ -247,7 +324,7 @@ fn interrupted_by_signals() -> anyhow::Result<Arc<AtomicBool>> {
 fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
     require_programs(&catalogue.architectures)?;
     let stop = interrupted_by_signals()?;
-    let stage = Stage::new(Placement::unpinned(), None)?;
+    let stage = Stage::new(Placement::unpinned(), None, CHECK_FILE_BYTES)?;
     let root = stage.root_with_file("check.bin", CHECK_FILE_BYTES)?;
     let mut wrong = 0;
     for contestant in &catalogue.architectures {
@@ -277,7 +354,7 @@ fn check_one(
     let (path, expected_bytes) = match protocol {
         Protocol::Http => ("/plaintext", Some(13)),
         Protocol::Echo => ("", None),
-        Protocol::Ftp => ("/check.bin", Some(CHECK_FILE_BYTES)),
+        Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
     let mut server = match stage.start(protocol, contestant, root, None, None) {
         Ok(server) => server,
@@ -308,18 +385,20 @@ mod tests {
 
     #[test]
     fn a_folder_of_ones_own_is_run_whole_and_the_projects_only_where_it_is_quick() {
-        let all = [workload("fast", true), workload("slow", false)];
-        let names = |own_folder| {
-            let chosen = chosen_workloads(&all, &[], own_folder).unwrap();
+        let mut all = [workload("fast", true), workload("slow", false)];
+        all[1].peers = true;
+        let names = |set| {
+            let chosen = chosen_workloads(&all, &[], set).unwrap();
             chosen.into_iter().map(|one| one.name).collect::<Vec<_>>()
         };
-        assert_eq!(names(true), ["fast", "slow"]);
-        assert_eq!(names(false), ["fast"]);
+        assert_eq!(names(Set::All), ["fast", "slow"]);
+        assert_eq!(names(Set::Quick), ["fast"]);
+        assert_eq!(names(Set::Peers), ["slow"]);
     }
 
     #[test]
     fn a_plan_of_nothing_is_refused() {
-        let said = chosen_workloads(&[workload("slow", false)], &[], false).unwrap_err();
+        let said = chosen_workloads(&[workload("slow", false)], &[], Set::Quick).unwrap_err();
         assert!(said.0.starts_with("nothing to measure: "), "{said}");
         assert!(said.0.ends_with("; name a workload with --workload"), "{said}");
     }

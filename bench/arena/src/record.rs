@@ -91,12 +91,13 @@ impl Header {
         }
     }
 
-    /// Those that a workload is run against: all architectures, and the floors where it says so.
+    /// Those that a workload is run against: all that speak its protocol, and the floors where it
+    /// says so.
     pub(crate) fn contestants_of<'a>(
         &'a self,
         workload: &'a Workload,
     ) -> impl Iterator<Item = &'a Contestant> {
-        self.contestants.iter().filter(|contestant| workload.floor || !contestant.floor)
+        self.contestants.iter().filter(|contestant| workload.is_for(contestant))
     }
 
     /// How many cells the run has when it is whole.

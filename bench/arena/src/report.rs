@@ -16,12 +16,18 @@ use crate::record::{Run, read_all};
 use crate::sample::Used;
 use crate::stats::{Blocks, Comparison, compare, spread};
 use crate::table::{Line, Table, Verdict, lines, number, table};
+use crate::unit::Unit;
 use crate::workload::Workload;
 
 /// More stolen time than this share of the machine is worth a word.
 const STEAL_WORTH_A_WORD: f64 = 0.02;
 /// So is more of the machine in the hands of other processes.
 const OTHERS_WORTH_A_WORD: f64 = 0.05;
+
+/// The first column of the answers.
+const WORKLOAD: &str = "workload";
+/// What stands where a workload does not ask for an answer.
+const NO_QUESTION: &str = "–";
 
 /// How the same tables look in a terminal and in Markdown.
 #[derive(Clone, Copy)]
@@ -75,12 +81,15 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     if !disturbances.is_empty() {
         push(&mut out, "");
     }
-    for answer in answers(run).rows {
-        let [workload, cpu, throughput] = &answer[..] else { continue };
-        push(&mut out, &format!("{workload}:"));
-        for (what, answer) in [("lowest CPU per request", cpu), ("highest throughput", throughput)]
-        {
-            push(&mut out, &terminal::wrapped(&format!("{what}: {answer}"), 2, columns));
+    let Table { columns: questions, rows, .. } = answers(run);
+    for row in rows {
+        for (question, answer) in questions.iter().zip(row) {
+            let (indent, line) = match *question {
+                WORKLOAD => (0, format!("{answer}:")),
+                _ if answer == NO_QUESTION => continue,
+                _ => (2, format!("{question}: {answer}")),
+            };
+            push(&mut out, &terminal::wrapped(&line, indent, columns));
         }
     }
     push(&mut out, "");
@@ -120,6 +129,9 @@ fn section(out: &mut String, run: &Run) {
     push(out, &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name));
     push(out, render(&answers(run), Style::Markdown).trim_end());
     push(out, &format!("\n{}", machine(run)));
+    if let Some(peers) = peers(run) {
+        push(out, &format!("\n{peers}"));
+    }
     if !run.whole() {
         let (done, planned) = (run.cells.len(), header.planned());
         push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
@@ -147,45 +159,56 @@ fn section(out: &mut String, run: &Run) {
 /// Which architecture is the answer to each workload's question, and how sure that is.
 fn answers(run: &Run) -> Table {
     let mut rows = Vec::new();
+    let any_idle = run.header.workloads.iter().any(|workload| workload.idle_connections > 0);
+    let mut columns = vec![WORKLOAD, "lowest CPU", "highest throughput"];
+    columns.extend(any_idle.then_some("lowest memory of an idle connection"));
     for workload in &run.header.workloads {
         let lines = lines(run, workload);
         let measured = |line: &Line<'_>| !line.contestant.floor && line.worst() < Verdict::Failed;
         if !lines.iter().any(measured) {
-            let nothing = || "not measured".to_owned();
-            rows.push(vec![workload.name.clone(), nothing(), nothing()]);
+            let mut row = vec!["not measured".to_owned(); columns.len()];
+            row[0].clone_from(&workload.name);
+            rows.push(row);
             continue;
         }
         // The floors are yardsticks, and serving few is cheap but no answer.
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
-        rows.push(vec![
+        let unit = Unit::of(workload);
+        let mut row = vec![
             workload.name.clone(),
-            lowest_cpu(&candidates),
-            highest_throughput(&candidates),
-        ]);
+            lowest(&candidates, Line::cost, unit.cost()),
+            highest_throughput(&candidates, unit),
+        ];
+        if any_idle {
+            row.push(match workload.idle_connections {
+                0 => NO_QUESTION.to_owned(),
+                _ => lowest(&candidates, Line::memory, "KiB"),
+            });
+        }
+        rows.push(row);
     }
-    let columns = vec!["workload", "lowest CPU per request", "highest throughput"];
     Table { columns, rows, remarks: Vec::new() }
 }
 
-fn lowest_cpu(candidates: &[&Line<'_>]) -> String {
-    let values = candidates.iter().map(|line| (line.contestant.name.as_str(), line.cpu_us()));
-    best(values.collect(), f64::total_cmp, "µs")
+fn lowest<'a>(candidates: &[&Line<'a>], of: fn(&Line<'a>) -> Blocks, unit: &str) -> String {
+    let values = candidates.iter().map(|line| (line.name(), of(line)));
+    best(values.collect(), f64::total_cmp, unit)
 }
 
-fn highest_throughput(candidates: &[&Line<'_>]) -> String {
+fn highest_throughput(candidates: &[&Line<'_>], unit: Unit) -> String {
     let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
-    let bound: Vec<_> = candidates.iter().filter(bound).map(|l| &*l.contestant.name).collect();
+    let bound: Vec<_> = candidates.iter().filter(bound).map(|line| line.name()).collect();
     if !bound.is_empty() {
         return format!("not decided, CLIENT-BOUND: {}", bound.join(", "));
     }
-    let values = candidates.iter().map(|line| (line.contestant.name.as_str(), line.rate_per_s()));
-    best(values.collect(), |a, b| b.total_cmp(a), "requests/s")
+    let values = candidates.iter().map(|line| (line.name(), line.speed()));
+    best(values.collect(), |a, b| b.total_cmp(a), unit.speed_column())
 }
 
 /// The best by its median, and how it stands to the others.
 fn best(
-    mut values: Vec<(&str, Blocks)>,
+    mut values: Vec<(String, Blocks)>,
     order: fn(&f64, &f64) -> std::cmp::Ordering,
     unit: &str,
 ) -> String {
@@ -200,7 +223,7 @@ fn best(
     };
     let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
     let compared: Vec<(&str, Option<Comparison>)> =
-        others.iter().map(|(other, theirs)| (*other, compare(theirs, blocks))).collect();
+        others.iter().map(|(other, theirs)| (other.as_str(), compare(theirs, blocks))).collect();
     let unsure = |(_, comparison): &&(&str, Option<Comparison>)| {
         comparison.is_none_or(|comparison| !comparison.told_apart)
     };
@@ -235,9 +258,13 @@ fn machine(run: &Run) -> String {
         (Some(server), Some(client)) => format!("server on processor {server}, client on {client}"),
         _ => "not pinned: server and client share the processors".to_owned(),
     };
+    let files = match machine.served_from.as_str() {
+        "" => String::new(),
+        folder => format!("; files served from {folder}"),
+    };
     let mut text = format!(
         "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit {}; \
-         {placement}. Started {}, seed {}.",
+         {placement}{files}. Started {}, seed {}.",
         machine.cpu,
         machine.cores,
         machine.memory_mib,
@@ -253,6 +280,16 @@ fn machine(run: &Run) -> String {
         text.push_str(&sentence);
     }
     text
+}
+
+/// The servers of other people, as they name themselves.
+fn peers(run: &Run) -> Option<String> {
+    let peers = run.header.contestants.iter().filter_map(|one| {
+        let version = one.version.as_ref()?;
+        Some(format!("{}: {} ({version})", one.name, one.description))
+    });
+    let peers: Vec<String> = peers.collect();
+    (!peers.is_empty()).then(|| format!("Servers of other people: {}.", peers.join("; ")))
 }
 
 /// Who else used the machine while it was measured, where that is worth a word.
@@ -284,12 +321,15 @@ fn disturbances(run: &Run) -> Vec<String> {
 
 /// The load in a sentence, from the workload's own keys.
 fn load(workload: &Workload) -> String {
-    let mut parts = vec![format!(
-        "{} {}",
-        crate::run::protocol_name(workload.protocol).to_uppercase(),
-        if workload.path.is_empty() { "messages" } else { &workload.path }
-    )];
-    parts.push(format!("{} connections", workload.connections));
+    let what = match Unit::of(workload) {
+        Unit::Login => "login and QUIT".to_owned(),
+        Unit::Stored => format!("STOR {}", workload.path),
+        _ if workload.path.is_empty() => "messages".to_owned(),
+        _ => workload.path.clone(),
+    };
+    let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
+    let mut parts = vec![format!("{protocol} {what}")];
+    parts.push(crate::progress::counted(workload.connections, "connection"));
     if workload.idle_connections > 0 {
         parts.push(format!("{} idle ones beside them", workload.idle_connections));
     }
@@ -334,13 +374,17 @@ const COLUMNS: &str = "
 Numbers are medians over the blocks of a run; each block has every contestant once, in a random
 order, each in a fresh process.
 
-- **CPU µs/request**: processor time of the server's whole process tree for each correct reply, with
-  the least and the greatest block. It decides where a machine is noisy.
+- **CPU µs/request**, **CPU µs/login**, **CPU ms/GB**: processor time of the server's whole process
+  tree for each correct reply, or for each 1,000,000,000 bytes of files, with the least and the
+  greatest block. It decides where a machine is noisy.
 - **× floor**: that, divided by the same of the floor of its I/O model in the same block: a server
   that parses nothing and always sends the same reply.
-- **requests/s**, **p50 µs**, **p99 µs**: in a closed loop, where each connection sends its next
-  request when it has the reply. `CLIENT-BOUND`: the client was busy for over 80% of the time, so
-  this would be its own speed; CPU per request counts all the same.
+- **(peer)**: a server of other people. Where there are some, the rows are ranked, by CPU or by the
+  memory of an idle session, and **× best of ours** is the ratio to the first row that is ours and
+  served every connection.
+- **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
+  connection sends its next request when it has the reply. `CLIENT-BOUND`: the client was busy for
+  over 80% of the time, so this would be its own speed; CPU per request counts all the same.
 - **served**: connections that got at least one reply, of those that asked, in the worst block.
 - **switches/request**: voluntary and involuntary context switches of the tree. `≥`: threads ended
   while it was measured and took their counts with them.
@@ -349,6 +393,9 @@ order, each in a fresh process.
 - **KiB/connection**: growth of the PSS from the first connection on, divided by all connections,
   the idle ones too. The kernel's own memory is not in it, and a connection that was never accepted
   costs the server nothing.
+- **KiB/session**: the same for each idle session that has logged in, where all of them are held.
+  `≤`: with the whole server in it, for its workers were made ahead of the sessions.
+- **idle held**: idle sessions that had logged in and were still open at the end, in the worst block.
 - `STARVED`: no request was answered. `ERRORS`: requests failed. `FAILED`: the server did not start,
   died, or answered wrongly. The words are below the table.";
 

@@ -2,23 +2,19 @@
 //!
 //! A cell that goes wrong says so in its record and harms no other.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadgen::{Outcome, Phase, Plan, Protocol};
-use tempfile::TempDir;
+use loadgen::{Outcome, Phase, Plan};
 
 use crate::catalogue::Contestant;
-use crate::contestant::{Launch, READY_DEADLINE, STOP_DEADLINE, Server};
-use crate::machine::Placement;
+use crate::contestant::Server;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Writer};
 use crate::sample::{Counters, Footprint, Used};
+use crate::stage::Stage;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -36,17 +32,6 @@ pub(crate) struct Slot {
     position: u32,
 }
 
-/// Where servers run and what they serve.
-pub(crate) struct Stage {
-    /// Removed with everything in it at the end.
-    folder: TempDir,
-    placement: Placement,
-    /// What `backend` workloads put behind the server.
-    backend: Option<Contestant>,
-    ready_deadline: Duration,
-    stop_deadline: Duration,
-}
-
 /// The order of a run: block after block, in each every workload, in each every contestant once,
 /// shuffled. A run cut short has thus measured something of everything.
 pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
@@ -59,7 +44,7 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
                 continue;
             }
             let mut order: Vec<usize> = (0..header.contestants.len())
-                .filter(|&one| definition.floor || !header.contestants[one].floor)
+                .filter(|&one| definition.is_for(&header.contestants[one]))
                 .collect();
             random.shuffle(&mut order);
             slots.extend(order.into_iter().zip(1..).map(|(contestant, position)| Slot {
@@ -110,27 +95,6 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
 }
 
 impl Stage {
-    pub(crate) fn new(placement: Placement, backend: Option<Contestant>) -> anyhow::Result<Self> {
-        Ok(Self {
-            folder: TempDir::with_prefix("arena-").context("a folder for the run")?,
-            placement,
-            backend,
-            ready_deadline: READY_DEADLINE,
-            stop_deadline: STOP_DEADLINE,
-        })
-    }
-
-    /// Makes the workload's root and the file in it.
-    fn prepare(&self, workload: &Workload) -> anyhow::Result<()> {
-        let root = self.root(workload);
-        std::fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
-        let Some(bytes) = workload.file_bytes else {
-            return Ok(());
-        };
-        let path = root.join(workload.path.trim_start_matches('/'));
-        write_pattern(&path, bytes).with_context(|| path.display().to_string())
-    }
-
     /// Measures one cell, whatever happens.
     fn cell(
         &self,
@@ -152,6 +116,10 @@ impl Stage {
         match self.measure(workload, contestant, &mut cell.faults, stop) {
             Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
             Err(error) => cell.failure = Some(format!("{error:#}")),
+        }
+        // Memory and disk stay bounded, and the next finds what this one found.
+        if let Err(error) = self.clear(workload) {
+            cell.faults.push(format!("what was stored cannot be removed: {error}"));
         }
         cell
     }
@@ -213,7 +181,8 @@ impl Stage {
         Plan {
             protocol: workload.protocol,
             target,
-            path: workload.path.clone(),
+            operation: workload.operation,
+            path: workload.request_path().to_owned(),
             payload_bytes: workload.payload_bytes,
             connections: workload.connections,
             threads: 1,
@@ -230,99 +199,13 @@ impl Stage {
             ..Plan::default()
         }
     }
-
-    /// Starts a contestant with the command line that all architectures have; a floor knows no
-    /// protocol, only what it replies.
-    pub(crate) fn start(
-        &self,
-        protocol: Protocol,
-        contestant: &Contestant,
-        root: &Path,
-        workers: Option<usize>,
-        backend: Option<SocketAddr>,
-    ) -> anyhow::Result<Server> {
-        let mut arguments = contestant.arguments.clone();
-        let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
-        give("--listen", "127.0.0.1:0".to_owned());
-        if contestant.floor {
-            give("--reply", protocol_name(protocol).to_owned());
-        } else {
-            give("--protocol", protocol_name(protocol).to_owned());
-            give("--root", root.display().to_string());
-        }
-        if let Some(workers) = workers.filter(|_| contestant.many_workers) {
-            give("--workers", workers.to_string());
-        }
-        if let Some(address) = backend {
-            give("--backend", address.to_string());
-        }
-        Server::start(Launch {
-            program: &contestant.program,
-            arguments,
-            cpu: self.placement.server,
-            log: self.folder.path().join(format!("{}.log", contestant.name)),
-            ready_deadline: self.ready_deadline,
-            stop_deadline: self.stop_deadline,
-        })
-    }
-
-    /// The backend shares the client's processor, for it is part of the world outside the server.
-    fn start_backend(&self, workload: &Workload) -> anyhow::Result<Server> {
-        let contestant = self.backend.as_ref().context("there is no backend to start")?;
-        let root = self.root(workload).display().to_string();
-        let arguments = ["--protocol", "http", "--listen", "127.0.0.1:0", "--root", &root];
-        Server::start(Launch {
-            program: &contestant.program,
-            arguments: arguments.map(str::to_owned).to_vec(),
-            cpu: self.placement.client,
-            log: self.folder.path().join("backend.log"),
-            ready_deadline: self.ready_deadline,
-            stop_deadline: self.stop_deadline,
-        })
-        .context("the backend")
-    }
-
-    /// A root with one file in it.
-    pub(crate) fn root_with_file(&self, name: &str, bytes: u64) -> anyhow::Result<PathBuf> {
-        let root = self.folder.path().join("root");
-        std::fs::create_dir_all(&root)?;
-        write_pattern(&root.join(name), bytes)?;
-        Ok(root)
-    }
-
-    /// The folder that servers of a workload serve.
-    fn root(&self, workload: &Workload) -> PathBuf {
-        self.folder.path().join("root").join(&workload.name)
-    }
 }
 
 impl<'a> Request<'a> {
     fn of(workload: &'a Workload) -> Self {
-        let path = &workload.path;
+        let path = workload.request_path();
         Self { protocol: workload.protocol, path, expected_bytes: workload.expected_bytes }
     }
-}
-
-/// The name on a server's command line.
-pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Ftp => "ftp",
-        Protocol::Echo => "echo",
-    }
-}
-
-/// A file whose every byte is known from its place.
-fn write_pattern(path: &Path, bytes: u64) -> std::io::Result<()> {
-    let pattern: Vec<u8> = (0..=250).cycle().take(251 * 256).collect();
-    let mut file = BufWriter::new(File::create(path)?);
-    let mut left = bytes;
-    while left > 0 {
-        let piece = left.min(pattern.len() as u64);
-        file.write_all(&pattern[..piece as usize])?;
-        left -= piece;
-    }
-    file.flush()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::catalogue::Contestant;
 use crate::record::{Cell, Run};
 use crate::sample::{Footprint, Used};
 use crate::stats::{Blocks, Spread, compare, spread};
+use crate::unit::Unit;
 use crate::workload::Workload;
 
 /// A client this busy may be what was measured.
@@ -24,7 +25,7 @@ pub(crate) enum Verdict {
     Valid,
     /// CPU per request counts, throughput and latency do not.
     ClientBound,
-    /// No request was answered: only what the server held counts.
+    /// No request was answered, nor was a part of a file moved: only what the server held counts.
     Starved,
     Errors,
     Failed,
@@ -42,83 +43,114 @@ pub(crate) struct Table {
 /// A contestant's cells under one workload.
 pub(crate) struct Line<'a> {
     pub(crate) contestant: &'a Contestant,
+    workload: &'a Workload,
     cells: Vec<&'a Cell>,
 }
 
-/// The lines of a workload in the order of a table, without those that were not run.
+/// What a line is compared with.
+struct Yardsticks<'a> {
+    /// The floor of its I/O model.
+    floor: Option<&'a Line<'a>>,
+    /// The best of ours, where there are servers of other people.
+    ours: Option<&'a Line<'a>>,
+}
+
+/// The lines of a workload in the order of a table, without those that were not run. Where servers
+/// of other people are among them they are ranked.
 pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
     let of = |contestant: &'a Contestant| {
         let is_of =
             |cell: &&Cell| cell.workload == workload.name && cell.contestant == contestant.name;
-        Line { contestant, cells: run.cells.iter().filter(is_of).collect() }
+        Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
     };
     let all = run.header.contestants_of(workload).map(of);
-    all.filter(|line| !line.cells.is_empty()).collect()
+    let mut lines: Vec<Line<'a>> = all.filter(|line| !line.cells.is_empty()).collect();
+    if lines.iter().any(|line| line.contestant.is_peer()) {
+        let rank = |line: &Line<'_>| (line.contestant.floor, line.standing().unwrap_or(f64::MAX));
+        lines.sort_by(|a, b| {
+            let ((a_floor, a), (b_floor, b)) = (rank(a), rank(b));
+            a_floor.cmp(&b_floor).then(a.total_cmp(&b))
+        });
+    }
+    lines
 }
 
 /// The table of one workload.
 pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
     let lines = lines(run, workload);
-    let columns = columns(workload);
+    let columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
+    let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
+    // They are ranked, and serving few is cheap but no yardstick.
+    let ours = ours.find(|line| line.served_all() && line.standing().is_some());
     let rows = lines
         .iter()
         .map(|line| {
             let floor = lines
                 .iter()
                 .find(|other| other.contestant.floor && other.contestant.io == line.contestant.io);
-            columns.iter().map(|(_, cell)| cell(line, workload, floor)).collect()
+            let yardsticks = Yardsticks { floor, ours };
+            columns.iter().map(|(_, cell)| cell(line, &yardsticks)).collect()
         })
         .collect();
-    let mut remarks: Vec<String> = lines.iter().flat_map(|line| line.remarks(workload)).collect();
-    remarks.extend(not_told_apart(&lines));
+    let mut remarks: Vec<String> = lines.iter().flat_map(Line::remarks).collect();
+    remarks.extend(not_told_apart(&lines, Unit::of(workload)));
     Table { columns: columns.into_iter().map(|(name, _)| name).collect(), rows, remarks }
 }
 
-type Column = (&'static str, fn(&Line<'_>, &Workload, Option<&Line<'_>>) -> String);
+type Column = (&'static str, fn(&Line<'_>, &Yardsticks<'_>) -> String);
 
 /// The columns that a workload has, in order.
-fn columns(workload: &Workload) -> Vec<Column> {
+fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
+    let unit = Unit::of(workload);
     let mut columns: Vec<Column> = vec![
-        ("architecture", |line, _, _| line.contestant.name.clone()),
-        ("CPU µs/request", |line, _, _| line.cpu_text()),
+        ("architecture", |line, _| line.name()),
+        (unit.cost_column(), |line, _| line.cost_text()),
     ];
+    let ratio: Column = ("× best of ours", |line, yardsticks| {
+        let ours = yardsticks.ours.map(Line::standings);
+        let ratio = ours.and_then(|ours| compare(&line.standings(), &ours));
+        ratio.map_or(NOTHING.to_owned(), |comparison| number(comparison.ratio))
+    });
+    if peers && !workload.idle_ones_log_in() {
+        columns.push(ratio);
+    }
     if workload.floor {
-        columns.push(("× floor", |line, _, floor| {
-            let floor = floor.filter(|floor| floor.contestant.name != line.contestant.name);
-            let ratio = floor.and_then(|floor| compare(&line.cpu_us(), &floor.cpu_us()));
+        columns.push(("× floor", |line, yardsticks| {
+            let name = &line.contestant.name;
+            let floor = yardsticks.floor.filter(|floor| floor.contestant.name != *name);
+            let ratio = floor.and_then(|floor| compare(&line.cost(), &floor.cost()));
             ratio.map_or(NOTHING.to_owned(), |comparison| number(comparison.ratio))
         }));
     }
-    columns.push(("requests/s", |line, _, _| match line.worst() {
+    columns.push((unit.speed_column(), |line, _| match line.worst() {
         Verdict::ClientBound => "CLIENT-BOUND".to_owned(),
-        _ => middle(line.rate_per_s()),
+        _ => middle(line.speed()),
     }));
-    if workload.file_bytes.is_some() {
-        columns.push(("MiB/s", |line, _, _| middle(line.mib_per_s())));
+    columns.push(("p50 µs", |line, _| middle(line.latency(|one| one.service_us.p50))));
+    columns.push(("p99 µs", |line, _| middle(line.latency(|one| one.service_us.p99))));
+    columns.push(("served", |line, _| line.served_text()));
+    columns.push(("switches/request", |line, _| line.switches_text()));
+    columns.push(("PSS MiB", |line, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
+    if workload.idle_ones_log_in() {
+        columns.push(("idle held", |line, _| line.idle_text()));
+        columns.push(("KiB/session", |line, _| line.memory_text()));
+        columns.extend(peers.then_some(ratio));
+    } else if workload.idle_connections > 0 {
+        columns.push(("KiB/connection", |line, _| line.memory_text()));
     }
-    columns.push(("p50 µs", |line, _, _| middle(line.latency(|one| one.service_us.p50))));
-    columns.push(("p99 µs", |line, _, _| middle(line.latency(|one| one.service_us.p99))));
-    columns.push(("served", |line, _, _| line.served_text()));
-    columns.push(("switches/request", |line, _, _| line.switches_text()));
-    columns.push(("PSS MiB", |line, _, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
-    if workload.idle_connections > 0 {
-        columns.push(("KiB/connection", |line, workload, _| {
-            middle(line.kib_per_connection(workload))
-        }));
-    }
-    columns.push(("threads", |line, _, _| count(line.footprint(|one| one.threads as f64))));
-    columns.push(("processes", |line, _, _| count(line.footprint(|one| one.processes as f64))));
+    columns.push(("threads", |line, _| count(line.footprint(|one| one.threads as f64))));
+    columns.push(("processes", |line, _| count(line.footprint(|one| one.processes as f64))));
     columns
 }
 
 /// The verdict on one cell.
-pub(crate) fn verdict(cell: &Cell) -> Verdict {
+pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
         return Verdict::Failed;
     };
     if !outcome.errors.is_empty() {
         Verdict::Errors
-    } else if outcome.requests == 0 {
+    } else if outcome.requests == 0 && !Unit::of(workload).moved_any(outcome) {
         Verdict::Starved
     } else if outcome.client_busy > CLIENT_BUSY_LIMIT {
         Verdict::ClientBound
@@ -128,20 +160,38 @@ pub(crate) fn verdict(cell: &Cell) -> Verdict {
 }
 
 impl Line<'_> {
-    /// CPU of the server's tree for each request, by block. Both are rates over their own window,
-    /// as the clocks cannot be read in the very instant in which the measuring begins.
-    pub(crate) fn cpu_us(&self) -> Blocks {
-        self.blocks(Verdict::ClientBound, |outcome, used| {
-            per_request(used.cpu_s * 1e6, used.cpu_window_s, outcome)
-        })
+    /// The contestant's name, marked where it is not one of ours.
+    pub(crate) fn name(&self) -> String {
+        let mark = if self.contestant.is_peer() { " (peer)" } else { "" };
+        format!("{}{mark}", self.contestant.name)
     }
 
-    /// Requests a second by block; none where the client was what was measured.
-    pub(crate) fn rate_per_s(&self) -> Blocks {
+    /// CPU of the server's tree for each request or byte, by block.
+    pub(crate) fn cost(&self) -> Blocks {
+        let unit = Unit::of(self.workload);
+        self.blocks(Verdict::ClientBound, |outcome, used| unit.cost_of(outcome, used))
+    }
+
+    /// Requests or bytes a second by block; none where the client was what was measured.
+    pub(crate) fn speed(&self) -> Blocks {
         if self.worst() == Verdict::ClientBound {
             return Blocks::new();
         }
-        self.blocks(Verdict::Valid, |outcome, _| Some(outcome.rate_per_s))
+        let unit = Unit::of(self.workload);
+        self.blocks(Verdict::Valid, |outcome, _| unit.speed_of(outcome))
+    }
+
+    /// What it is ranked by: the memory of an idle session where that is asked, else the CPU.
+    fn standings(&self) -> Blocks {
+        if self.workload.idle_ones_log_in() { self.memory() } else { self.cost() }
+    }
+
+    fn standing(&self) -> Option<f64> {
+        spread(self.standings().into_iter().map(|(_, value)| value)).map(|spread| spread.median)
+    }
+
+    fn verdict(&self, cell: &Cell) -> Verdict {
+        verdict(cell, self.workload)
     }
 
     /// Whether every connection was served, in every block that counts.
@@ -150,23 +200,14 @@ impl Line<'_> {
             let outcome = cell.outcome.as_ref();
             outcome.is_some_and(|one| one.connections_served >= one.connections_offered)
         };
-        self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved).all(served)
+        self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved).all(served)
     }
 
     /// The worst verdict among the cells that count; of none, the worst there is.
     pub(crate) fn worst(&self) -> Verdict {
-        let verdicts = self.cells.iter().map(|cell| verdict(cell));
+        let verdicts = self.cells.iter().map(|cell| self.verdict(cell));
         let counting = verdicts.clone().filter(|verdict| *verdict <= Verdict::ClientBound).max();
         counting.or(verdicts.max()).unwrap_or(Verdict::Failed)
-    }
-
-    fn mib_per_s(&self) -> Blocks {
-        if self.worst() == Verdict::ClientBound {
-            return Blocks::new();
-        }
-        self.blocks(Verdict::Valid, |outcome, _| {
-            Some(mib(outcome.bytes_received) / outcome.elapsed_s).filter(|rate| rate.is_finite())
-        })
     }
 
     fn latency(&self, of: fn(&Outcome) -> f64) -> Blocks {
@@ -180,26 +221,55 @@ impl Line<'_> {
         self.blocks(Verdict::Starved, |_, used| Some(of(&used.loaded)))
     }
 
-    fn kib_per_connection(&self, workload: &Workload) -> Blocks {
+    /// The growth of the memory for each connection, in KiB. Of a session only where all are held.
+    /// Workers that were made for the sessions before there was one count with them.
+    pub(crate) fn memory(&self) -> Blocks {
+        let workload = self.workload;
         self.blocks(Verdict::Starved, |outcome, used| {
-            let grown = used.loaded.pss_bytes as f64 - used.at_rest.pss_bytes as f64;
-            let connections = workload.connections + outcome.idle_held;
-            Some(grown.max(0.0) / 1024.0 / connections as f64)
+            let before = if self.has_workers_for_sessions() { 0 } else { used.at_rest.pss_bytes };
+            let grown = used.loaded.pss_bytes as f64 - before as f64;
+            let held_all = outcome.idle_held >= workload.idle_connections;
+            let active = if workload.idle_ones_log_in() { 0 } else { workload.connections };
+            let connections = active + outcome.idle_held;
+            let known = connections > 0 && (held_all || !workload.idle_ones_log_in());
+            known.then(|| grown.max(0.0) / 1024.0 / connections as f64)
         })
+    }
+
+    fn has_workers_for_sessions(&self) -> bool {
+        let workload = self.workload;
+        workload.idle_ones_log_in() && workload.workers.is_some() && self.contestant.many_workers
+    }
+
+    fn memory_text(&self) -> String {
+        let text = middle(self.memory());
+        if self.has_workers_for_sessions() && text != NOTHING {
+            format!("≤ {text}")
+        } else {
+            text
+        }
+    }
+
+    /// Of the block in which the fewest sessions were held.
+    fn idle_text(&self) -> String {
+        let planned = self.workload.idle_connections;
+        let held = self.blocks(Verdict::Starved, |outcome, _| Some(outcome.idle_held as f64));
+        let worst = spread(held.into_iter().map(|(_, held)| held)).map(|spread| spread.low);
+        worst.map_or(NOTHING.to_owned(), |held| format!("{held}/{planned}"))
     }
 
     /// A value of each cell that is no worse than `limit`.
     fn blocks(&self, limit: Verdict, of: impl Fn(&Outcome, &Used) -> Option<f64>) -> Blocks {
         let value = |cell: &&Cell| {
-            let good = verdict(cell) <= limit;
+            let good = self.verdict(cell) <= limit;
             let value = of(cell.outcome.as_ref()?, cell.used.as_ref()?).filter(|_| good)?;
             Some((cell.block, value))
         };
         self.cells.iter().filter_map(value).collect()
     }
 
-    fn cpu_text(&self) -> String {
-        let spread = spread(self.cpu_us().into_iter().map(|(_, value)| value));
+    fn cost_text(&self) -> String {
+        let spread = spread(self.cost().into_iter().map(|(_, value)| value));
         match spread {
             Some(Spread { median, low, high }) => {
                 format!("{} ({}–{})", number(median), number(low), number(high))
@@ -223,7 +293,7 @@ impl Line<'_> {
 
     /// Of the block in which the fewest connections were served.
     fn served_text(&self) -> String {
-        let outcomes = self.cells.iter().filter(|cell| verdict(cell) <= Verdict::Starved);
+        let outcomes = self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved);
         let worst = outcomes
             .filter_map(|cell| cell.outcome.as_ref())
             .map(|outcome| (outcome.connections_served, outcome.connections_offered))
@@ -232,10 +302,10 @@ impl Line<'_> {
     }
 
     /// What went wrong, the same words once with the blocks they are of.
-    fn remarks(&self, workload: &Workload) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
         for cell in &self.cells {
-            for words in words(cell, workload) {
+            for words in words(cell, self.workload) {
                 let block = cell.block.to_string();
                 match found.iter_mut().find(|(known, _)| *known == words) {
                     Some((_, blocks)) => blocks.push(block),
@@ -243,7 +313,7 @@ impl Line<'_> {
                 }
             }
         }
-        let name = &self.contestant.name;
+        let name = self.name();
         let all = self.cells.len();
         let sentence = |(words, blocks): (String, Vec<String>)| match blocks.len() {
             here if here == all => format!("{name}: {words}."),
@@ -257,7 +327,7 @@ impl Line<'_> {
 /// What one cell says in words.
 fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     let mut words = Vec::new();
-    let verdict = verdict(cell);
+    let verdict = verdict(cell, workload);
     if let Some(failure) = &cell.failure {
         words.push(format!("{} ({failure})", verdict.code()));
     }
@@ -269,7 +339,11 @@ fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
         if verdict == Verdict::Starved {
             words.push(format!("{} (no request was answered)", verdict.code()));
         }
-        if outcome.idle_held < workload.idle_connections {
+        let ready = outcome.idle_ready.unwrap_or(workload.idle_connections);
+        if ready < workload.idle_connections {
+            words.push(format!("{ready} of {} idle sessions logged in", workload.idle_connections));
+        }
+        if outcome.idle_held < ready {
             words.push("it dropped idle connections".to_owned());
         }
     }
@@ -281,12 +355,13 @@ fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     words
 }
 
-/// The pairs of architectures whose CPU per request is the same for all that can be said.
-fn not_told_apart(lines: &[Line<'_>]) -> Option<String> {
-    let ranked: Vec<(&str, Blocks)> = lines
+/// The pairs of contestants whose CPU per request is the same for all that can be said.
+fn not_told_apart(lines: &[Line<'_>], unit: Unit) -> Option<String> {
+    let by = format!("By CPU per {}", unit.name());
+    let ranked: Vec<(String, Blocks)> = lines
         .iter()
         .filter(|line| !line.contestant.floor)
-        .map(|line| (line.contestant.name.as_str(), line.cpu_us()))
+        .map(|line| (line.name(), line.cost()))
         .filter(|(_, blocks)| !blocks.is_empty())
         .collect();
     let mut pairs = Vec::new();
@@ -300,11 +375,9 @@ fn not_told_apart(lines: &[Line<'_>]) -> Option<String> {
     let all = ranked.len() * ranked.len().saturating_sub(1) / 2;
     match (ranked.len(), pairs.len()) {
         (0 | 1, _) => None,
-        (_, 0) => Some("By CPU per request all are told apart.".to_owned()),
-        (_, some) if some == all && all > 1 => {
-            Some("By CPU per request none are told apart.".to_owned())
-        }
-        _ => Some(format!("By CPU per request not told apart: {}.", pairs.join("; "))),
+        (_, 0) => Some(format!("{by} all are told apart.")),
+        (_, some) if some == all && all > 1 => Some(format!("{by} none are told apart.")),
+        _ => Some(format!("{by} not told apart: {}.", pairs.join("; "))),
     }
 }
 

@@ -10,7 +10,7 @@ use loadgen::Protocol;
 /// What a request asks for and what must come back.
 pub(crate) struct Request<'a> {
     pub(crate) protocol: Protocol,
-    /// An HTTP target or a file below the FTP root; empty asks FTP for a login alone.
+    /// An HTTP target or a file below the FTP root, which is there if its size is expected.
     pub(crate) path: &'a str,
     pub(crate) expected_bytes: Option<u64>,
 }
@@ -30,6 +30,23 @@ pub(crate) fn verify(server: SocketAddr, request: &Request<'_>) -> anyhow::Resul
         Protocol::Echo => echo(stream),
         Protocol::Ftp => ftp(stream, request),
     }
+}
+
+/// Whether a server greets as its protocol has it; one whose protocol has no greeting need only
+/// take the connection.
+pub(crate) fn greeting(server: SocketAddr, protocol: Protocol) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    // Where nobody listens yet, a connection can by TCP's simultaneous open reach itself.
+    ensure!(stream.local_addr()? != server, "nobody listens");
+    if protocol != Protocol::Ftp {
+        return Ok(());
+    }
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    expect_reply(&mut reader, "the connection", "220")?;
+    stream.write_all(b"QUIT\r\n")?;
+    expect_reply(&mut reader, "QUIT", "221")?;
+    Ok(())
 }
 
 fn http(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {

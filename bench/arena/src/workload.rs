@@ -1,17 +1,17 @@
 //! Workloads: one TOML file is one question. A `Workload` that exists has been checked.
 
-use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use loadgen::Protocol;
+use loadgen::{FtpOperation, Protocol};
 use serde::{Deserialize, Serialize};
 
-use crate::Usage;
+use crate::catalogue::Contestant;
+use crate::definition::{self, Malformed};
 
 /// One question, as its file and every record of a run hold it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the file, and they combine")]
 pub(crate) struct Workload {
     /// The file's stem; a key of records, not of the file.
     #[serde(default)]
@@ -20,7 +20,11 @@ pub(crate) struct Workload {
     pub(crate) question: String,
     pub(crate) expectation: String,
     pub(crate) protocol: Protocol,
-    /// What is asked for: an HTTP target or a file below the FTP root. Echo has none.
+    /// What a connection of FTP does.
+    #[serde(default)]
+    pub(crate) operation: FtpOperation,
+    /// What is asked for: an HTTP target or a file below the FTP root. Echo has none, nor has a
+    /// login.
     #[serde(default)]
     pub(crate) path: String,
     pub(crate) connections: usize,
@@ -30,10 +34,10 @@ pub(crate) struct Workload {
     /// Requests after which a connection is closed and made anew; none keeps it.
     #[serde(default)]
     pub(crate) requests_per_connection: Option<u64>,
-    /// Bytes of one echo request.
+    /// Bytes of one echo request, or of one file to store.
     #[serde(default)]
     pub(crate) payload_bytes: usize,
-    /// Connections made before the others that never send anything.
+    /// Connections made before the others that never send anything; those of FTP log in.
     #[serde(default)]
     pub(crate) idle_connections: usize,
     /// Bytes that every answer must have.
@@ -58,94 +62,83 @@ pub(crate) struct Workload {
     /// Whether it belongs to the set that runs when nothing is named.
     #[serde(default)]
     pub(crate) quick: bool,
+    /// Whether it belongs to the set that runs beside other people's servers.
+    #[serde(default)]
+    pub(crate) peers: bool,
 }
-
-/// A workload file that cannot be used, in one line.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Malformed {
-    file: PathBuf,
-    line: usize,
-    key: String,
-    expected: String,
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}: ", self.file.display(), self.line)?;
-        if !self.key.is_empty() {
-            write!(out, "{}: ", self.key)?;
-        }
-        out.write_str(&self.expected)
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// Reads every `*.toml` of a folder, in the order of the names.
 pub(crate) fn load_folder(folder: &Path) -> anyhow::Result<Vec<Workload>> {
-    let entries = fs::read_dir(folder)
-        .map_err(|error| Usage(format!("cannot read workloads in {}: {error}", folder.display())))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
-    if files.is_empty() {
-        let folder = folder.display();
-        return Err(
-            Usage(format!("no .toml files in {folder}; a workload is one such file")).into()
-        );
-    }
-    files.sort();
-    files
-        .into_iter()
-        .map(|file| {
-            let text = fs::read_to_string(&file)
-                .map_err(|error| Usage(format!("cannot read {}: {error}", file.display())))?;
-            Ok(parse(&file, &text)?)
-        })
-        .collect()
+    let files = definition::read_folder(folder, "workload")?;
+    files.into_iter().map(|(file, text)| Ok(parse(&file, &text)?)).collect()
 }
 
 /// Parses and checks one file; `file` gives the name and stands in messages.
 pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
-    let malformed = |line, key: &str, expected: String| Malformed {
-        file: file.to_owned(),
-        line,
-        key: key.to_owned(),
-        expected,
-    };
-    let line_of = |key: &str| {
-        let of_key = |line: &str| line.split_once('=').is_some_and(|(left, _)| left.trim() == key);
-        text.lines().position(of_key).map_or(1, |index| index + 1)
-    };
-    let mut workload: Workload = toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = text[..offset].matches('\n').count();
-        let key = text.lines().nth(line).and_then(|line| line.split_once('='));
-        // A missing key has no line of its own, and the message names it.
-        let key = key.filter(|_| !error.message().starts_with("missing field"));
-        let key = key.map_or("", |(key, _)| key.trim());
-        malformed(line + 1, key, error.message().replace('\n', " "))
-    })?;
+    let mut workload: Workload = definition::parse(file, text)?;
     for prose in [&mut workload.question, &mut workload.expectation] {
-        *prose = prose.split_whitespace().collect::<Vec<_>>().join(" ");
+        *prose = definition::unwrapped(prose);
     }
     if !workload.name.is_empty() {
         let expected = "unknown field `name`, the file's own name is the workload's";
-        return Err(malformed(line_of("name"), "name", expected.to_owned()));
+        return Err(Malformed::new(file, text, "name", expected));
     }
-    let pathless = workload.protocol == Protocol::Echo;
-    if workload.path.is_empty() && !pathless {
-        return Err(malformed(1, "", "missing field `path`".to_owned()));
+    if workload.path.is_empty() && workload.has_path() {
+        return Err(Malformed::new(file, text, "", "missing field `path`"));
     }
     workload.expected_bytes = workload.expected_bytes.or(workload.file_bytes);
-    workload.name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
-    workload
-        .check()
-        .map_err(|(key, expected)| malformed(line_of(key), key, format!("expected {expected}")))?;
+    workload.name = definition::name_of(file);
+    workload.check().map_err(|(key, expected)| {
+        Malformed::new(file, text, key, format!("expected {expected}"))
+    })?;
     Ok(workload)
 }
 
 impl Workload {
+    fn has_path(&self) -> bool {
+        match self.protocol {
+            Protocol::Http => true,
+            Protocol::Ftp => self.operation != FtpOperation::Login,
+            Protocol::Echo => false,
+        }
+    }
+
+    /// The path as it is asked for. By FTP from the folder in which a login begins, which is the
+    /// root; for what has no rights to confine its users, `/` is another place.
+    pub(crate) fn request_path(&self) -> &str {
+        match self.protocol {
+            Protocol::Ftp => self.path.trim_start_matches('/'),
+            Protocol::Http | Protocol::Echo => &self.path,
+        }
+    }
+
+    /// Whether it is run against a contestant.
+    pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
+        contestant.speaks(self.protocol) && (self.floor || !contestant.floor)
+    }
+
+    /// Whether files are stored.
+    pub(crate) fn stores(&self) -> bool {
+        self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store
+    }
+
+    /// Whether a request moves a file: then bytes are what is counted, for the requests are few.
+    pub(crate) fn moves_files(&self) -> bool {
+        self.file_bytes.is_some() || self.stores()
+    }
+
+    /// Whether the idle connections are sessions that have logged in.
+    pub(crate) fn idle_ones_log_in(&self) -> bool {
+        self.protocol == Protocol::Ftp && self.idle_connections > 0
+    }
+
+    /// What the files of the workload take at most: an upload is there twice while it replaces the
+    /// one before.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        let stored = if self.stores() { 2 * self.payload_bytes * self.connections } else { 0 };
+        self.file_bytes.unwrap_or(0) + stored as u64
+    }
+
     /// The limits that keep a run bounded: the key at fault and what was expected of it.
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let in_range = [
@@ -153,7 +146,7 @@ impl Workload {
             (self.idle_connections <= 20_000, "idle_connections", "0 to 20000"),
             (self.pipeline >= 1 && self.pipeline <= 1024, "pipeline", "1 to 1024"),
             (self.requests_per_connection != Some(0), "requests_per_connection", "at least 1"),
-            (self.payload_bytes <= 1 << 20, "payload_bytes", "at most 1048576"),
+            (self.payload_bytes <= 1 << 31, "payload_bytes", "at most 2147483648"),
             (self.warm_up_ms <= 600_000, "warm_up_ms", "at most 600000"),
             (
                 self.duration_ms >= 100 && self.duration_ms <= 600_000,
@@ -168,18 +161,39 @@ impl Workload {
             return Err((key, expected));
         }
         match self.protocol {
+            Protocol::Http | Protocol::Echo if self.operation != FtpOperation::default() => {
+                Err(("operation", "none, only FTP has one"))
+            }
+            Protocol::Echo if self.payload_bytes > 1 << 20 => {
+                Err(("payload_bytes", "at most 1048576 for echo"))
+            }
             Protocol::Echo if !self.path.is_empty() => Err(("path", "none, echo has no paths")),
             Protocol::Echo if self.payload_bytes == 0 => {
                 Err(("payload_bytes", "at least 1 for echo"))
             }
-            Protocol::Http | Protocol::Ftp if self.payload_bytes > 0 => {
-                Err(("payload_bytes", "none, only an echo has a payload"))
+            Protocol::Ftp if self.stores() && self.payload_bytes == 0 => {
+                Err(("payload_bytes", "at least 1 to store"))
+            }
+            Protocol::Http | Protocol::Ftp if !self.stores() && self.payload_bytes > 0 => {
+                Err(("payload_bytes", "none, only an echo and what is stored have a size"))
+            }
+            Protocol::Ftp if self.pipeline > 1 => {
+                Err(("pipeline", "1, FTP has one transfer at a time"))
+            }
+            Protocol::Ftp if !self.has_path() && !self.path.is_empty() => {
+                Err(("path", "none, a login has no path"))
             }
             Protocol::Http if self.path.starts_with("/backend/") && !self.backend => {
                 Err(("path", "backend = true beside /backend/"))
             }
-            Protocol::Http | Protocol::Ftp if !self.path.starts_with('/') => {
+            Protocol::Http | Protocol::Ftp if self.has_path() && !self.path.starts_with('/') => {
                 Err(("path", "one that begins with /"))
+            }
+            _ if self.stores() && self.path.matches('/').count() != 1 => {
+                Err(("path", "a file directly below the root"))
+            }
+            _ if self.file_bytes.is_some() && (self.stores() || !self.has_path()) => {
+                Err(("file_bytes", "none, nothing is retrieved"))
             }
             _ if self.file_bytes.is_some() && self.path.matches('/').count() != 1 => {
                 Err(("path", "a file directly below the root, as file_bytes makes it"))
@@ -230,6 +244,17 @@ blocks = 5
     }
 
     #[test]
+    fn a_login_needs_no_path_and_an_upload_room_for_two() {
+        let login = GOOD.replace("http", "ftp").replace("path = \"/plaintext\"\n", "");
+        let login = parse(Path::new("f.toml"), &(login + "operation = \"login\"\n")).unwrap();
+        assert_eq!((login.room_bytes(), login.moves_files()), (0, false));
+        let store = GOOD.replace("http", "ftp").replace("= 64", "= 3");
+        let keys = "operation = \"store\"\npayload_bytes = 10\n";
+        let store = parse(Path::new("f.toml"), &(store + keys)).unwrap();
+        assert_eq!((store.room_bytes(), store.moves_files()), (60, true));
+    }
+
+    #[test]
     fn a_malformed_file_is_told_by_file_line_key_and_what_was_expected() {
         check(
             &GOOD.replace("= 64", "= \"many\""),
@@ -263,7 +288,8 @@ blocks = 5
         );
         check(
             &format!("{GOOD}payload_bytes = 7\n"),
-            "w/sample.toml:10: payload_bytes: expected none, only an echo has a payload",
+            "w/sample.toml:10: payload_bytes: expected none, only an echo and what is stored have a \
+             size",
         );
         check(
             &format!("{GOOD}file_bytes = 7\nexpected_bytes = 8\n"),
@@ -272,6 +298,14 @@ blocks = 5
         check(
             &format!("{GOOD}name = \"mine\"\n"),
             "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
+        );
+        let store = GOOD.replace("http", "ftp") + "operation = \"store\"\n";
+        check(&store, "w/sample.toml:1: payload_bytes: expected at least 1 to store");
+        let login = store.replace("store", "login");
+        check(&login, "w/sample.toml:5: path: expected none, a login has no path");
+        check(
+            &format!("{GOOD}operation = \"login\"\n"),
+            "w/sample.toml:10: operation: expected none, only FTP has one",
         );
         let unknown = parse(Path::new("w/x.toml"), &format!("{GOOD}color = 1\n")).unwrap_err();
         let text = unknown.to_string();

@@ -4,6 +4,7 @@
 mod echo;
 mod ftp;
 mod http;
+mod pattern;
 mod requests;
 
 pub(crate) use echo::Echo;
@@ -36,6 +37,9 @@ pub(crate) enum Step {
 /// One side of a conversation. After each change the engine calls [`Session::input`] until it
 /// answers [`Step::More`], then asks for [`Session::output`].
 pub(crate) trait Session {
+    /// Tells this session from the others of its run, by the number of its connection.
+    fn number(&mut self, _number: usize) {}
+
     /// Starts over, for a new connection.
     fn reset(&mut self);
 
@@ -61,6 +65,21 @@ pub(crate) trait Session {
 
     /// The data connection is open.
     fn data_opened(&mut self) {}
+
+    /// Whether what comes on the data connection is counted only, and never looked at.
+    fn only_counts_data(&self) -> bool {
+        false
+    }
+
+    /// What is to be sent on the data connection; more may follow when this is written.
+    fn data_output(&self) -> &[u8] {
+        &[]
+    }
+
+    /// So many bytes of it are sent. True if that were the last: the connection is to be closed.
+    fn data_wrote(&mut self, _count: usize) -> bool {
+        false
+    }
 
     /// The server has ended this channel.
     fn ended(&mut self, channel: Channel) -> Result<(), Failure>;

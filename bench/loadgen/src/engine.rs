@@ -6,14 +6,17 @@
 //!       └────────── reopen what failed, after a pause · give up what is overdue ◄──────┘
 //! ```
 //!
+//! An upload's data are written in the same turns, from a pattern that the session lends.
+//!
 //! Invariants: a turn is bounded, so that phases and deadlines are seen whatever the server sends;
 //! a connection that fails is reopened after a pause that doubles; in the steady state a request
 //! costs one read, one write, one look at the clock and no allocation.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +24,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
+use nix::sys::socket::{MsgFlags, recv};
 
 use crate::Error;
 use crate::client::{Channel, Session, Step};
@@ -41,6 +45,8 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const EVENTS: usize = 1024;
 /// A connection that has more to read than so many buffers lets the others go first.
 const READS_PER_TURN: usize = 8;
+/// So does one that has more to write than so many pieces of it.
+const WRITES_PER_TURN: usize = 8;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -62,7 +68,7 @@ pub(crate) struct Worker<S> {
     recorder: Recorder,
     /// Connections to reopen, the next one first.
     pauses: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// Connections that may have more to read.
+    /// Connections that may have more to read, or to write of an upload.
     unfinished: Vec<Token>,
     next_sweep: Instant,
 }
@@ -130,7 +136,12 @@ impl<S: Session> Worker<S> {
         for token in std::mem::take(&mut self.unfinished) {
             let (index, channel, _) = unpack(token);
             if self.is_current(token) {
-                self.attempt(index, |worker| worker.receive(index, channel, true, buffer));
+                self.attempt(index, |worker| {
+                    if channel == Channel::Data && worker.uploads(index) {
+                        return worker.upload(index);
+                    }
+                    worker.receive(index, channel, true, buffer)
+                });
             }
         }
         for event in events {
@@ -235,6 +246,13 @@ impl<S: Session> Worker<S> {
             self.opened(index, channel)?;
         } else if event.is_writable() {
             connection.flush()?;
+            if channel == Channel::Data {
+                let generation = connection.generation;
+                self.upload(index)?;
+                if self.connections[index].generation != generation {
+                    return Ok(());
+                }
+            }
         }
         if event.is_readable() || event.is_read_closed() {
             let closed = event.is_read_closed();
@@ -279,11 +297,13 @@ impl<S: Session> Worker<S> {
         let generation = self.connections[index].generation;
         for _ in 0..READS_PER_TURN {
             let connection = &mut self.connections[index];
+            let discards = channel == Channel::Data && connection.session.only_counts_data();
             let socket = connection.socket(channel);
             let Some(stream) = &mut socket.stream else {
                 return Ok(());
             };
-            let count = match stream.read(buffer) {
+            let read = if discards { discard(stream, buffer) } else { stream.read(buffer) };
+            let count = match read {
                 Ok(0) => {
                     if channel == Channel::Data {
                         *socket = Socket::default();
@@ -330,7 +350,38 @@ impl<S: Session> Worker<S> {
                 }
             }
         }
-        self.send(index, now)
+        self.send(index, now)?;
+        self.upload(index)
+    }
+
+    fn uploads(&self, index: usize) -> bool {
+        !self.connections[index].session.data_output().is_empty()
+    }
+
+    /// Writes what is to be uploaded, as far as the socket takes it; what has gone whole is closed.
+    fn upload(&mut self, index: usize) -> Result<(), Failure> {
+        for _ in 0..WRITES_PER_TURN {
+            let connection = &mut self.connections[index];
+            let output = connection.session.data_output();
+            let Some(stream) = connection.data.stream.as_mut().filter(|_| !output.is_empty())
+            else {
+                return Ok(());
+            };
+            let count = match stream.write(output) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.recorder.sent(count);
+            if connection.session.data_wrote(count) {
+                connection.data = Socket::default();
+                connection.session.ended(Channel::Data)?;
+                return self.take(index, Channel::Control, &[]);
+            }
+        }
+        self.unfinished.push(pack(index, Channel::Data, self.connections[index].generation));
+        Ok(())
     }
 
     /// Sends what may be sent now, or reopens a connection that has done its part.
@@ -355,6 +406,12 @@ impl<S: Session> Worker<S> {
         }
         connection.flush()
     }
+}
+
+/// Takes what has arrived without looking at it. Linux then does not even copy it, so that the
+/// client of a download is not what is measured.
+fn discard(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
 }
 
 fn system(cause: io::Error) -> Error {

@@ -1,20 +1,29 @@
-//! The idle herd: connections that are opened before the measurement and never say anything.
+//! The idle herd: connections that are opened before the measurement and then never say anything.
+//! Those of FTP log in first; a login that a server lets wait is no failure, for waiting is what
+//! some architectures do.
+
+mod login;
 
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Protocol};
 use crate::record::{Failure, Recorder};
 
 pub(crate) struct Herd {
     connections: Vec<TcpStream>,
+    /// Opened, but not logged in. They stay, so that nobody takes their place.
+    _waiting: Vec<TcpStream>,
 }
 
 impl Herd {
     /// Opens the herd within one timeout of the plan. What cannot be opened is counted.
     pub(crate) fn open(plan: &Plan, stop: &AtomicBool, recorder: &mut Recorder) -> Self {
+        if plan.protocol == Protocol::Ftp {
+            return login::all(plan, stop, recorder);
+        }
         let deadline = Instant::now() + plan.timeout;
         let mut connections = Vec::with_capacity(plan.idle_connections);
         while connections.len() < plan.idle_connections && !stop.load(Ordering::Relaxed) {
@@ -43,7 +52,12 @@ impl Herd {
                 }
             }
         }
-        Self { connections }
+        Self { connections, _waiting: Vec::new() }
+    }
+
+    /// How many were opened, and for FTP logged in.
+    pub(crate) fn ready(&self) -> usize {
+        self.connections.len()
     }
 
     /// How many the server has not closed.

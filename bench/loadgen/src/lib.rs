@@ -19,7 +19,7 @@ pub mod usage;
 use std::io;
 
 pub use outcome::{Outcome, Summary};
-pub use plan::{Plan, Protocol};
+pub use plan::{FtpOperation, Plan, Protocol};
 pub use run::run;
 
 /// Why a run could not be made. What the server does wrong is no `Error`: it is in the [`Outcome`].

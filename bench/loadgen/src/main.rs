@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use loadgen::{Outcome, Plan, Protocol, Summary};
+use loadgen::{FtpOperation, Outcome, Plan, Protocol, Summary};
 
 /// Drives one server over many connections, checks every reply, and says how long each took.
 #[derive(Parser)]
@@ -38,10 +38,20 @@ struct Run {
     /// The server, as address and port; a name is resolved once.
     #[arg(long, value_parser = resolve)]
     target: SocketAddr,
-    /// The HTTP target (default /plaintext) or the FTP file (default none: login and QUIT only).
+    /// What an FTP connection does over and over [default: retrieve if there is a path, else login].
+    #[arg(long, value_enum)]
+    operation: Option<FtpOperation>,
+    /// Who logs in by FTP.
+    #[arg(long, default_value = "anonymous")]
+    user: String,
+    /// With what password.
+    #[arg(long, default_value = "loadgen@")]
+    password: String,
+    /// The HTTP target (default /plaintext), or the FTP file; what a connection stores gets a dot
+    /// and the connection's number behind it.
     #[arg(long)]
     path: Option<String>,
-    /// Size of an echo message.
+    /// Size of an echo message, or of an FTP file to store.
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
     /// Connections that work.
@@ -56,7 +66,7 @@ struct Run {
     /// Reconnect after so many requests (default: never).
     #[arg(long)]
     requests_per_connection: Option<u64>,
-    /// Connections to hold silently beside the others.
+    /// Connections to hold silently beside the others; those of FTP log in.
     #[arg(long, default_value_t = 0)]
     idle_connections: usize,
     /// The length that each reply's body must have.
@@ -143,6 +153,14 @@ impl Run {
                 (Some(body.len() as u64), Some(crc32fast::hash(&body)))
             }
         };
+        let operation = match (self.operation, self.protocol, &self.path) {
+            (Some(_), Protocol::Http | Protocol::Echo, _) => {
+                bail!("--operation is for --protocol ftp only")
+            }
+            (Some(operation), ..) => operation,
+            (None, _, Some(_)) => FtpOperation::Retrieve,
+            (None, _, None) => FtpOperation::Login,
+        };
         let path = match (self.path, self.protocol) {
             (Some(path), _) => path,
             (None, Protocol::Http) => "/plaintext".to_owned(),
@@ -151,6 +169,9 @@ impl Run {
         Ok(Plan {
             protocol: self.protocol,
             target: self.target,
+            operation,
+            user: self.user,
+            password: self.password,
             path,
             payload_bytes: self.payload_bytes,
             connections: self.connections,
@@ -193,10 +214,16 @@ fn table(plan: &Plan, outcome: &Outcome) -> String {
     line("rate", format!("{:.1} /s", outcome.rate_per_s));
     let megabytes = outcome.bytes_received as f64 / 1e6;
     line("received", format!("{megabytes:.1} MB, {:.1} MB/s", megabytes / outcome.elapsed_s));
+    if outcome.bytes_sent > 0 {
+        let megabytes = outcome.bytes_sent as f64 / 1e6;
+        line("stored", format!("{megabytes:.1} MB, {:.1} MB/s", megabytes / outcome.elapsed_s));
+    }
     let (served, offered) = (outcome.connections_served, outcome.connections_offered);
     line("connections", format!("{served} served of {offered}"));
     if plan.idle_connections > 0 {
-        line("idle", format!("{} held of {}", outcome.idle_held, plan.idle_connections));
+        let ready = outcome.idle_ready.unwrap_or(plan.idle_connections);
+        let planned = plan.idle_connections;
+        line("idle", format!("{} held of {ready} opened of {planned}", outcome.idle_held));
     }
     let (cpu, busy) = (outcome.client_cpu_us_per_request, 100.0 * outcome.client_busy);
     line("client", format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"));

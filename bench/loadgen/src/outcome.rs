@@ -41,16 +41,22 @@ pub struct Outcome {
     pub rate_per_s: f64,
     /// Everything received within the measurement, headers and FTP replies too.
     pub bytes_received: u64,
+    /// What was sent of uploads within the measurement.
+    #[serde(default)]
+    pub bytes_sent: u64,
     /// Connections that tried to work.
     pub connections_offered: usize,
     /// Connections that got at least one correct reply within the measurement.
     pub connections_served: usize,
-    /// Idle connections that were still open at the end.
+    /// Idle connections that were opened, and for FTP logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ready: Option<usize>,
+    /// Of those, the ones still open at the end.
     #[serde(default)]
     pub idle_held: usize,
     /// From the actual send of a request to the last byte of its reply.
     pub service_us: Summary,
-    /// The same by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv`,
+    /// The same by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv` (or PASV),
     /// `data_connect`, `first_byte`, `transfer`, `complete`.
     pub operations: BTreeMap<String, Summary>,
     /// Service time in nanoseconds: an HDR histogram, V2 deflated, base64.

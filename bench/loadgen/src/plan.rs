@@ -17,10 +17,23 @@ const LARGEST_PAYLOAD_BYTES: usize = 1 << 30;
 pub enum Protocol {
     /// HTTP/1.1: GET of one target.
     Http,
-    /// FTP: RETR of one file over and over; without a path a login and QUIT for each request.
+    /// FTP: an [`FtpOperation`] over and over.
     Ftp,
     /// What is sent must come back.
     Echo,
+}
+
+/// What is one request of an FTP connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FtpOperation {
+    /// Connect, greeting, USER, PASS, QUIT, close.
+    Login,
+    /// EPSV and RETR, in a session that stays.
+    #[default]
+    Retrieve,
+    /// EPSV and STOR, in a session that stays.
+    Store,
 }
 
 /// One measurement in a closed loop: each connection sends its next request when a reply arrives.
@@ -30,9 +43,19 @@ pub struct Plan {
     pub protocol: Protocol,
     /// The server.
     pub target: SocketAddr,
-    /// The HTTP request target, or the FTP file to retrieve (empty: login and QUIT only).
+    /// FTP: what a connection does.
+    #[serde(default)]
+    pub operation: FtpOperation,
+    /// FTP: who logs in.
+    #[serde(default = "anonymous")]
+    pub user: String,
+    /// FTP: with what password.
+    #[serde(default = "nobody")]
+    pub password: String,
+    /// The HTTP request target, or the FTP file to retrieve. What a connection stores has this
+    /// name with a dot and the connection's number behind it. A login needs none.
     pub path: String,
-    /// Echo: the size of a message.
+    /// The size of an echo's message, or of what is stored.
     pub payload_bytes: usize,
     /// Connections that work.
     pub connections: usize,
@@ -42,7 +65,7 @@ pub struct Plan {
     pub pipeline: usize,
     /// Reconnect after so many requests; `None`: keep the connection for ever.
     pub requests_per_connection: Option<u64>,
-    /// Connections that are opened first and held silently all along.
+    /// Connections that are opened first and held silently all along; those of FTP log in.
     pub idle_connections: usize,
     /// The length that the body of each reply, or the file, must have.
     pub expected_bytes: Option<u64>,
@@ -71,6 +94,9 @@ impl Default for Plan {
         Self {
             protocol: Protocol::Http,
             target: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            operation: FtpOperation::default(),
+            user: anonymous(),
+            password: nobody(),
             path: "/plaintext".to_owned(),
             payload_bytes: 64,
             connections: 64,
@@ -109,8 +135,9 @@ impl Plan {
             return refuse("a pipeline holds at most 4096 requests");
         }
         let breaks_a_line = |byte: u8| byte.is_ascii_control();
-        if self.path.bytes().any(breaks_a_line) {
-            return refuse("the path must not contain control characters");
+        let words = [&self.path, &self.user, &self.password];
+        if words.iter().any(|word| word.bytes().any(breaks_a_line)) {
+            return refuse("path, user and password must not contain control characters");
         }
         match self.protocol {
             Protocol::Http if !self.path.starts_with('/') || self.path.contains(' ') => {
@@ -119,10 +146,26 @@ impl Plan {
             Protocol::Ftp if self.pipeline != 1 => {
                 refuse("FTP has one transfer at a time: its pipeline must be 1")
             }
+            Protocol::Ftp if self.user.is_empty() => refuse("FTP needs a user"),
+            Protocol::Ftp if self.operation != FtpOperation::Login && self.path.is_empty() => {
+                refuse("to retrieve or store, FTP needs the path of a file")
+            }
+            Protocol::Ftp if self.operation == FtpOperation::Store && self.payload_bytes == 0 => {
+                refuse("what is stored has at least 1 byte")
+            }
             Protocol::Echo if !(1..=LARGEST_PAYLOAD_BYTES).contains(&self.payload_bytes) => {
                 refuse("an echo needs a payload of 1 byte to 1 GiB")
             }
             Protocol::Http | Protocol::Ftp | Protocol::Echo => Ok(()),
         }
     }
+}
+
+fn anonymous() -> String {
+    "anonymous".to_owned()
+}
+
+/// What a program gives for the address that an anonymous user is asked for.
+fn nobody() -> String {
+    "loadgen@".to_owned()
 }

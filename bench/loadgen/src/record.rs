@@ -103,6 +103,7 @@ pub(crate) struct Recorder {
     pub(crate) measuring: bool,
     pub(crate) requests: u64,
     pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
     pub(crate) service_ns: Histogram<u64>,
     pub(crate) first_error: Option<String>,
     operations_ns: [Option<Histogram<u64>>; Operation::NAMES.len()],
@@ -115,6 +116,7 @@ impl Recorder {
             measuring: false,
             requests: 0,
             bytes_received: 0,
+            bytes_sent: 0,
             service_ns: histogram(),
             first_error: None,
             operations_ns: Default::default(),
@@ -142,6 +144,13 @@ impl Recorder {
         }
     }
 
+    /// Of an upload.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        if self.measuring {
+            self.bytes_sent += bytes as u64;
+        }
+    }
+
     pub(crate) fn failure(&mut self, failure: Failure) {
         self.failures(failure, 1);
     }
@@ -156,6 +165,7 @@ impl Recorder {
     pub(crate) fn merge(&mut self, other: Self) {
         self.requests += other.requests;
         self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
         add(&mut self.service_ns, &other.service_ns);
         for (mine, theirs) in self.operations_ns.iter_mut().zip(other.operations_ns) {
             if let Some(theirs) = theirs {
@@ -207,10 +217,12 @@ mod tests {
                 recorder.phase(Operation::Banner, Duration::from_micros(micros));
             }
             recorder.received(10);
+            recorder.sent(20);
             recorder.failure(Failure::closed_early());
             all.merge(recorder);
         }
         assert_eq!((all.requests, all.service_ns.len(), all.bytes_received), (3000, 3000, 30));
+        assert_eq!(all.bytes_sent, 60);
         assert_eq!(all.errors(), BTreeMap::from([("closed early".to_owned(), 3)]));
         let banner = all.operations().map(|(name, histogram)| (name, histogram.len()));
         assert_eq!(banner.collect::<Vec<_>>(), [("banner", 3000)]);

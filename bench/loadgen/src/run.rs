@@ -64,8 +64,10 @@ pub fn run(
         elapsed_s: elapsed.as_secs_f64(),
         rate_per_s: per(requests as f64, elapsed.as_secs_f64()),
         bytes_received: recorder.bytes_received,
+        bytes_sent: recorder.bytes_sent,
         connections_offered: plan.connections,
         connections_served: served,
+        idle_ready: Some(herd.ready()),
         idle_held,
         service_us: summary(&recorder.service_ns),
         operations: recorder.operations().map(|(name, h)| (name.to_owned(), summary(h))).collect(),
@@ -104,12 +106,16 @@ impl Threads {
             handles: Vec::new(),
         };
         let plan = Arc::new(plan.clone());
+        let mut number = 0..;
         let count = plan.threads.min(plan.connections);
         for thread in 0..count {
             let poll = Poll::new().map_err(cannot_start)?;
             threads.wakers.push(Waker::new(poll.registry(), WAKE).map_err(cannot_start)?);
             let share = plan.connections / count + usize::from(thread < plan.connections % count);
-            let sessions = vec![session.clone(); share];
+            let mut sessions = vec![session.clone(); share];
+            for (session, number) in sessions.iter_mut().zip(&mut number) {
+                session.number(number);
+            }
             let worker = Worker::new(poll, Arc::clone(&plan), sessions);
             let phase = Arc::clone(&threads.phase);
             let cpu = plan.cpus.get(thread % plan.cpus.len().max(1)).copied();

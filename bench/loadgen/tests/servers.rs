@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use loadgen::{Error, Outcome, Phase, Plan, Protocol};
+use loadgen::{Error, FtpOperation, Outcome, Phase, Plan, Protocol};
 use socket2::{Domain, Socket, Type};
 
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHello";
@@ -23,6 +23,7 @@ fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
     Plan {
         protocol,
         target,
+        operation: FtpOperation::Login,
         path: if protocol == Protocol::Http { "/" } else { "" }.to_owned(),
         connections: 4,
         threads: 2,
@@ -323,7 +324,7 @@ fn a_plan_that_cannot_be_is_refused_in_words() {
 }
 
 /// As much of an FTP server as the client asks for. Serves `file` under the name `file`, but
-/// sends only `sent` bytes of it.
+/// sends only `sent` bytes of it. What it stores must be as long as `file`, and is forgotten.
 fn ftp(file: &'static [u8], sent: usize) -> impl Fn(TcpStream) -> std::io::Result<()> {
     move |mut control| {
         let mut data = None;
@@ -346,6 +347,13 @@ fn ftp(file: &'static [u8], sent: usize) -> impl Fn(TcpStream) -> std::io::Resul
                     stream.write_all(&file[..sent])?;
                     "226 done\r\n".to_owned()
                 }
+                stored if stored.starts_with("STOR up.") => {
+                    let (mut stream, _) = data.take().expect("EPSV came first").accept()?;
+                    control.write_all(b"150 send it\r\n")?;
+                    let came = std::io::copy(&mut stream, &mut std::io::sink())?;
+                    let whole = came == file.len() as u64;
+                    if whole { "226 done\r\n" } else { "426 cut\r\n" }.to_owned()
+                }
                 "QUIT" => return control.write_all(b"221 bye\r\n"),
                 _ => "550 no\r\n".to_owned(),
             };
@@ -360,6 +368,7 @@ const FILE: &[u8] = &[7; 3_000_000];
 #[test]
 fn ftp_downloads_are_counted_and_timed_by_phase() {
     let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, FILE.len())));
+    plan.operation = FtpOperation::Retrieve;
     plan.path = "file".to_owned();
     plan.expected_crc32 = Some(crc32fast::hash(FILE));
     plan.requests_per_connection = Some(2);
@@ -370,6 +379,46 @@ fn ftp_downloads_are_counted_and_timed_by_phase() {
     for operation in ["epsv", "data_connect", "first_byte", "transfer"] {
         assert!(outcome.operations.contains_key(operation), "{operation}");
     }
+}
+
+#[test]
+fn ftp_uploads_are_counted_in_full_and_each_connection_has_its_own_name() {
+    let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, 0)));
+    plan.operation = FtpOperation::Store;
+    plan.path = "up".to_owned();
+    plan.payload_bytes = FILE.len();
+    plan.duration = Duration::from_secs(1);
+    let outcome = run(&plan);
+    assert_eq!(outcome.errors, BTreeMap::new(), "{:?}", outcome.first_error);
+    assert!(outcome.requests > 0 && outcome.bytes_sent >= FILE.len() as u64);
+    for operation in ["epsv", "data_connect", "transfer", "complete"] {
+        assert!(outcome.operations.contains_key(operation), "{operation}");
+    }
+    plan.payload_bytes -= 1;
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong status"]);
+}
+
+#[test]
+fn idle_sessions_of_ftp_log_in_and_those_that_wait_are_no_errors() {
+    let mut plan = plan(Protocol::Ftp, serve(ftp(b"", 0)));
+    plan.idle_connections = 50;
+    let outcome = run(&plan);
+    assert_eq!((outcome.idle_ready, outcome.idle_held), (Some(50), 50));
+    assert_eq!(outcome.errors, BTreeMap::new(), "{:?}", outcome.first_error);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    plan.target = listener.local_addr().unwrap();
+    plan.timeout = Duration::from_secs(1);
+    plan.idle_connections = 3;
+    // One after another: the first idle session stays, and nobody else is served.
+    thread::spawn(move || listener.incoming().map_while(Result::ok).try_for_each(ftp(b"", 0)));
+    let outcome = run(&plan);
+    assert_eq!((outcome.idle_ready, outcome.idle_held, outcome.requests), (Some(1), 1, 0));
+
+    plan.target = serve(|mut stream| stream.write_all(b"421 too many\r\n"));
+    let outcome = run(&plan);
+    assert_eq!(outcome.idle_held, 0);
+    assert!(outcome.errors.keys().any(|kind| kind == "wrong status"), "{outcome:?}");
 }
 
 #[test]
@@ -385,6 +434,7 @@ fn ftp_logins_are_one_request_each() {
 #[test]
 fn ftp_faults_are_counted_by_kind() {
     let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, 1000)));
+    plan.operation = FtpOperation::Retrieve;
     plan.path = "file".to_owned();
     assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong length"]);
     plan.path = "another".to_owned();

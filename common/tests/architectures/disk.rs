@@ -49,7 +49,7 @@ fn skip_unless(possible: bool, reason: &str) -> Option<()> {
 
 /// A command, and the first line of its reply.
 fn ask(client: &mut Dialogue, command: &str, code: &str) -> String {
-    client.send(format!("{command}\r\n"));
+    client.send(&format!("{command}\r\n"));
     client.expect(code)
 }
 

@@ -12,7 +12,7 @@ const GROWTH_KIB: u64 = 2048;
 
 fn upload(server: &Server, client: &mut Dialogue, name: &str, bytes: &[u8]) {
     let mut data = client.passive(server);
-    client.send(format!("STOR {name}\r\n"));
+    client.send(&format!("STOR {name}\r\n"));
     client.expect("150");
     data.write_all(bytes).unwrap();
     drop(data);
@@ -21,7 +21,7 @@ fn upload(server: &Server, client: &mut Dialogue, name: &str, bytes: &[u8]) {
 
 fn download(server: &Server, client: &mut Dialogue, name: &str) -> Vec<u8> {
     let data = client.passive(server);
-    client.send(format!("RETR {name}\r\n"));
+    client.send(&format!("RETR {name}\r\n"));
     client.expect("150");
     let bytes = read_to_end(data);
     client.expect("226");
@@ -80,7 +80,7 @@ fn an_upload_whose_client_hangs_up_first_is_not_taken_for_a_whole_file() {
         on_every_architecture(&["--writable"], |server| {
             for _ in 0..20 {
                 let mut client = Dialogue::login(server);
-                client.send(format!("{kind}\r\n"));
+                client.send(&format!("{kind}\r\n"));
                 client.expect("200");
                 let mut data = client.passive(server);
                 client.send("STOR upload\r\n");

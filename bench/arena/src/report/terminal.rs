@@ -4,8 +4,20 @@ use super::{Style, render};
 use crate::table::Table;
 
 /// The columns that stay longest, the most important first.
-const IMPORTANT: [&str; 6] =
-    ["architecture", "CPU µs/request", "× floor", "requests/s", "p99 µs", "served"];
+const IMPORTANT: [&str; 12] = [
+    "architecture",
+    "CPU µs/request",
+    "CPU µs/login",
+    "CPU ms/GB",
+    "KiB/session",
+    "× best of ours",
+    "× floor",
+    "requests/s",
+    "logins/s",
+    "MB/s",
+    "p99 µs",
+    "served",
+];
 /// Without these a table says nothing.
 const FEWEST_COLUMNS: usize = 2;
 

@@ -1,6 +1,6 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{Outcome, Protocol, Summary};
+use loadgen::{FtpOperation, Outcome, Protocol, Summary};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
@@ -17,8 +17,11 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
         floor,
         many_workers: false,
         concurrent: true,
+        version: None,
+        protocols: Vec::new(),
         program: PathBuf::new(),
         arguments: Vec::new(),
+        peer: None,
     }
 }
 
@@ -29,6 +32,7 @@ fn workload(name: &str) -> Workload {
         question: "What does it cost?".to_owned(),
         expectation: "Little.".to_owned(),
         protocol: Protocol::Http,
+        operation: FtpOperation::default(),
         path: "/plaintext".to_owned(),
         connections: 64,
         pipeline: 1,
@@ -44,6 +48,7 @@ fn workload(name: &str) -> Workload {
         file_bytes: None,
         backend: false,
         quick: true,
+        peers: false,
     }
 }
 
@@ -135,6 +140,7 @@ fn run() -> Run {
         commit: "0123456789ab".to_owned(),
         backlog_limit: "4096".to_owned(),
         placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        served_from: String::new(),
     };
     let header = Header {
         format: 1,
@@ -191,7 +197,7 @@ fn a_workload_in_which_only_floors_were_measured_has_no_answer() {
     let mut run = run();
     run.cells.retain(|cell| cell.contestant == "floor-threads");
     for answer in answers(&run).rows {
-        assert_eq!(answer[1..], ["not measured", "not measured"]);
+        assert!(answer[1..].iter().all(|cell| cell == "not measured"), "{answer:?}");
     }
 }
 
@@ -202,4 +208,44 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
     assert!(text.contains("× floor") && !text.contains("threads │"), "{text}");
     assert!(text.contains("the other columns are in results/README.md"), "{text}");
     assert!(!for_terminal(&run(), Some(400)).contains("the other columns"));
+}
+
+/// Under a workload of logins, beside a server of other people that is dearer.
+fn run_beside_a_peer() -> Run {
+    let mut run = run();
+    let logins = Workload {
+        protocol: Protocol::Ftp,
+        operation: FtpOperation::Login,
+        path: String::new(),
+        floor: false,
+        blocks: 2,
+        ..workload("logins")
+    };
+    let idle = Workload { idle_connections: 100, workers: None, ..logins.clone() };
+    run.header.workloads = vec![logins, Workload { name: "idle".to_owned(), ..idle }];
+    let peer = contestant("other", 101, Io::Processes, false);
+    let version = Some("other 1.2".to_owned());
+    run.header.contestants.push(Contestant { version, protocols: vec![Protocol::Ftp], ..peer });
+    run.cells.clear();
+    for block in 1..=2 {
+        let noise = f64::from(block) / 10.0;
+        for (name, cpu_us) in [("other", 30.0), ("threads", 20.0), ("serial", 10.0)] {
+            run.cells.push(cell("logins", name, block, cpu_us + noise, 1000.0));
+            let mut idle = cell("idle", name, block, cpu_us, 1000.0);
+            let outcome = idle.outcome.as_mut().unwrap();
+            outcome.idle_held = if name == "serial" { 1 } else { 100 };
+            outcome.idle_ready = Some(outcome.idle_held);
+            idle.used.as_mut().unwrap().at_rest.pss_bytes = 3 << 19;
+            if name == "other" {
+                idle.used.as_mut().unwrap().loaded.pss_bytes = 9 << 19;
+            }
+            run.cells.push(idle);
+        }
+    }
+    run
+}
+
+#[test]
+fn servers_of_other_people_are_marked_and_ranked_in_the_same_table() {
+    insta::assert_snapshot!(readme_of(&[run_beside_a_peer()]).split("## What the").next().unwrap());
 }

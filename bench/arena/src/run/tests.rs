@@ -1,7 +1,10 @@
 //! Whole runs of contestants that are shell scripts.
 
+use std::path::{Path, PathBuf};
+
 use super::*;
 use crate::catalogue::Io;
+use crate::machine::Placement;
 use crate::record::Run;
 use crate::verify::tests::parrot;
 
@@ -16,8 +19,11 @@ fn contestant(name: &str, script: &str) -> Contestant {
         floor: false,
         many_workers: false,
         concurrent: true,
+        version: None,
+        protocols: Vec::new(),
         program: PathBuf::from("/bin/sh"),
         arguments: vec!["-c".to_owned(), script.to_owned()],
+        peer: None,
     }
 }
 
@@ -35,7 +41,7 @@ fn header(contestants: Vec<Contestant>, blocks: u32) -> Header {
 }
 
 fn stage() -> Stage {
-    let mut stage = Stage::new(Placement::unpinned(), None).unwrap();
+    let mut stage = Stage::new(Placement::unpinned(), None, 0).unwrap();
     stage.ready_deadline = Duration::from_millis(300);
     stage.stop_deadline = Duration::from_millis(300);
     stage

@@ -1,5 +1,6 @@
 //! Echo: every byte sent must come back, in order.
 
+use super::pattern;
 use super::requests::Requests;
 use super::{Channel, Session, Step};
 use crate::plan::Plan;
@@ -14,22 +15,9 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let payload = payload(plan.payload_bytes);
+        let payload = pattern::bytes(plan.payload_bytes);
         Self { requests: Requests::new(&payload, plan.pipeline), received: 0 }
     }
-}
-
-/// Bytes without a short period, so that a shifted or repeated piece is noticed.
-fn payload(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let next = || {
-        // Marsaglia's xorshift, "Xorshift RNGs", 2003.
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()[3]
-    };
-    std::iter::repeat_with(next).take(bytes).collect()
 }
 
 impl Session for Echo {
@@ -80,7 +68,7 @@ mod tests {
 
     fn session() -> (Echo, Vec<u8>) {
         let plan = Plan { payload_bytes: 10, pipeline: 3, ..Plan::default() };
-        (Echo::new(&plan), payload(10))
+        (Echo::new(&plan), pattern::bytes(10))
     }
 
     #[test]

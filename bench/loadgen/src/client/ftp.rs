@@ -1,14 +1,17 @@
-//! FTP (RFC 959, EPSV of RFC 2428): an anonymous login, then one download after another; or,
-//! without a file, a login and QUIT that count as one request.
+//! FTP (RFC 959, EPSV of RFC 2428): a login, then one download or upload after another, or nothing
+//! more; or a login and QUIT that count as one request.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use super::{Channel, Checksum, Expected, Session, Step};
-use crate::plan::Plan;
+use super::{Channel, Checksum, Expected, Session, Step, pattern};
+use crate::plan::{FtpOperation, Plan};
 use crate::record::{Failure, Kind, Operation};
 
 /// A longer line is refused, so that a server that never ends one costs bounded memory.
 const LINE_BYTES: usize = 8 * 1024;
+/// Uploads repeat this many bytes; as few as stay in a processor's own cache.
+const PATTERN_BYTES: usize = 256 * 1024;
 
 /// The reply that is awaited. A transfer awaits two things, in either order: the reply 226 and
 /// the end of the data.
@@ -19,17 +22,31 @@ enum State {
     Password,
     Type,
     Size,
-    /// No reply: the next download may be asked for.
+    /// No reply: the next transfer may be asked for.
     Ready,
     Epsv,
+    Pasv,
     DataConnection,
     Transfer,
     Quit,
     Over,
 }
 
+/// What follows a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Quit,
+    Retrieve,
+    Store,
+    /// Nothing: the session is held, idle.
+    Stay,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Ftp {
+    task: Task,
+    user: Arc<str>,
+    password: Arc<str>,
     path: String,
     expected: Expected,
     checksum: Checksum,
@@ -39,10 +56,14 @@ pub(crate) struct Ftp {
     line: Vec<u8>,
     /// The code of the reply of several lines that has begun.
     multiline: Option<u16>,
-    /// The port that EPSV has named and that is not yet passed on.
+    /// The server has refused EPSV, so PASV is what it is asked for.
+    knows_no_epsv: bool,
+    /// The port that the server has named and that is not yet passed on.
     port: Option<u16>,
+    /// The length of what is transferred, and how much of it was.
     file_bytes: u64,
-    received: u64,
+    moved: u64,
+    pattern: Arc<[u8]>,
     data: Data,
     /// 226 has come.
     completed: bool,
@@ -52,7 +73,8 @@ pub(crate) struct Ftp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Data {
     Awaited,
-    Arriving,
+    /// On their way, to us or from us.
+    Moving,
     Ended,
     /// Ended, and the engine knows.
     Passed,
@@ -60,22 +82,58 @@ enum Data {
 
 impl Ftp {
     pub(crate) fn new(plan: &Plan) -> Self {
+        let task = match plan.operation {
+            FtpOperation::Login => Task::Quit,
+            FtpOperation::Retrieve => Task::Retrieve,
+            FtpOperation::Store => Task::Store,
+        };
+        Self::with_task(plan, task)
+    }
+
+    /// A session that logs in and then says nothing more.
+    pub(crate) fn idle(plan: &Plan) -> Self {
+        Self::with_task(plan, Task::Stay)
+    }
+
+    fn with_task(plan: &Plan, task: Task) -> Self {
         let expected = Expected::of(plan);
+        let stored = if task == Task::Store { plan.payload_bytes } else { 0 };
         Self {
+            task,
+            user: plan.user.as_str().into(),
+            password: plan.password.as_str().into(),
             path: plan.path.clone(),
             checksum: Checksum::new(&expected),
             expected,
             state: State::Banner,
-            command: Vec::with_capacity(plan.path.len() + 16),
+            command: Vec::with_capacity(plan.path.len() + 32),
             sent: 0,
             line: Vec::with_capacity(128),
             multiline: None,
+            knows_no_epsv: false,
             port: None,
-            file_bytes: 0,
-            received: 0,
+            file_bytes: stored as u64,
+            moved: 0,
+            pattern: pattern::bytes(stored.min(PATTERN_BYTES)).into(),
             data: Data::Awaited,
             completed: false,
         }
+    }
+
+    /// What follows the login.
+    fn logged_in(&mut self) {
+        match self.task {
+            Task::Quit => self.say("QUIT", "", State::Quit),
+            Task::Retrieve | Task::Store => self.say("TYPE", "I", State::Type),
+            Task::Stay => self.state = State::Over,
+        }
+    }
+
+    /// Says a verb with the path behind it.
+    fn say_of_path(&mut self, verb: &str, next: State) {
+        let path = std::mem::take(&mut self.path);
+        self.say(verb, &path, next);
+        self.path = path;
     }
 
     fn say(&mut self, verb: &str, argument: &str, next: State) {
@@ -119,25 +177,25 @@ impl Ftp {
         let code = (self.line[0], self.line[1], self.line[2]);
         let passed = match (self.state, code) {
             (State::Banner, (b'2', b'2', b'0')) => {
-                self.say("USER", "anonymous", State::User);
+                let user = Arc::clone(&self.user);
+                self.say("USER", &user, State::User);
                 Some(Operation::Banner)
             }
             (State::User, (b'3', b'3', b'1')) => {
-                self.say("PASS", "loadgen@", State::Password);
+                let password = Arc::clone(&self.password);
+                self.say("PASS", &password, State::Password);
                 None
             }
             (State::User | State::Password, (b'2', b'3', b'0')) => {
-                if self.path.is_empty() {
-                    self.say("QUIT", "", State::Quit);
-                } else {
-                    self.say("TYPE", "I", State::Type);
-                }
+                self.logged_in();
                 Some(Operation::Login)
             }
+            (State::Type, (b'2', b'0', b'0')) if self.task == Task::Store => {
+                self.state = State::Ready;
+                None
+            }
             (State::Type, (b'2', b'0', b'0')) => {
-                let path = std::mem::take(&mut self.path);
-                self.say("SIZE", &path, State::Size);
-                self.path = path;
+                self.say_of_path("SIZE", State::Size);
                 None
             }
             (State::Size, (b'2', b'1', b'3')) => {
@@ -146,13 +204,28 @@ impl Ftp {
                 self.state = State::Ready;
                 None
             }
-            (State::Epsv, (b'2', b'2', b'9')) => {
-                self.port = Some(epsv_port(self.text()).ok_or_else(|| self.bad())?);
+            (State::Epsv, (b'5', b'0' | b'2', _)) => {
+                self.knows_no_epsv = true;
+                self.say("PASV", "", State::Pasv);
+                None
+            }
+            (State::Epsv, (b'2', b'2', b'9')) | (State::Pasv, (b'2', b'2', b'7')) => {
+                let port = if self.state == State::Epsv { epsv_port } else { pasv_port };
+                self.port = Some(port(self.text()).ok_or_else(|| self.bad())?);
                 self.state = State::DataConnection;
                 Some(Operation::Epsv)
             }
-            (State::Transfer, (b'1', _, _)) => None,
+            (State::Transfer, (b'1', _, _)) => {
+                if self.task == Task::Store {
+                    self.data = Data::Moving;
+                }
+                None
+            }
             (State::Transfer, (b'2', b'2', b'6') | (b'2', b'5', b'0')) => {
+                // Before the end of an upload it cannot mean that the file is whole.
+                if self.task == Task::Store && self.moved < self.file_bytes {
+                    return Err(self.unexpected(Kind::WrongStatus));
+                }
                 self.completed = true;
                 (self.data == Data::Passed).then_some(Operation::Complete)
             }
@@ -182,8 +255,8 @@ impl Ftp {
 
     /// The transfer is whole: judges it and makes ready for the next.
     fn finish_transfer(&mut self) -> Result<Step, Failure> {
-        if self.received != self.file_bytes {
-            let detail = format!("{} bytes of {} came", self.received, self.file_bytes);
+        if self.moved != self.file_bytes {
+            let detail = format!("{} bytes of {} came", self.moved, self.file_bytes);
             return Err(Failure::new(Kind::WrongLength, detail));
         }
         self.checksum.finish()?;
@@ -199,7 +272,23 @@ fn epsv_port(text: &str) -> Option<u16> {
     inner.split(delimiter).nth(3)?.parse().ok()
 }
 
+/// The port in `Entering Passive Mode (127,0,0,1,25,46)`. The address before it may be one that
+/// only the server knows, and is the control connection's anyway.
+fn pasv_port(text: &str) -> Option<u16> {
+    let digits = text.trim_start_matches(|byte: char| !byte.is_ascii_digit() || byte == ' ');
+    let numbers = digits.split(|byte: char| !byte.is_ascii_digit() && byte != ',').next()?;
+    let mut numbers = numbers.split(',').map(|number| number.parse::<u8>().ok());
+    let (high, low) = (numbers.nth(4)??, numbers.next()??);
+    numbers.next().is_none().then(|| u16::from_be_bytes([high, low]))
+}
+
 impl Session for Ftp {
+    fn number(&mut self, number: usize) {
+        if self.task == Task::Store {
+            self.path = format!("{}.{number}", self.path);
+        }
+    }
+
     fn reset(&mut self) {
         self.state = State::Banner;
         self.command.clear();
@@ -212,7 +301,7 @@ impl Session for Ftp {
     }
 
     fn is_one_request(&self) -> bool {
-        self.path.is_empty()
+        self.task == Task::Quit
     }
 
     fn is_ready(&self) -> bool {
@@ -220,10 +309,14 @@ impl Session for Ftp {
     }
 
     fn request(&mut self) {
-        self.received = 0;
+        self.moved = 0;
         self.data = Data::Awaited;
         self.completed = false;
-        self.say("EPSV", "", State::Epsv);
+        if self.knows_no_epsv {
+            self.say("PASV", "", State::Pasv);
+        } else {
+            self.say("EPSV", "", State::Epsv);
+        }
     }
 
     fn output(&self) -> &[u8] {
@@ -235,18 +328,38 @@ impl Session for Ftp {
     }
 
     fn data_opened(&mut self) {
-        let path = std::mem::take(&mut self.path);
-        self.say("RETR", &path, State::Transfer);
-        self.path = path;
+        let verb = if self.task == Task::Store { "STOR" } else { "RETR" };
+        self.say_of_path(verb, State::Transfer);
+    }
+
+    fn only_counts_data(&self) -> bool {
+        self.expected.crc32.is_none()
+    }
+
+    fn data_output(&self) -> &[u8] {
+        if self.task != Task::Store || self.data != Data::Moving {
+            return &[];
+        }
+        let start = (self.moved % self.pattern.len() as u64) as usize;
+        let left = usize::try_from(self.file_bytes - self.moved).unwrap_or(usize::MAX);
+        &self.pattern[start..self.pattern.len().min(start.saturating_add(left))]
+    }
+
+    fn data_wrote(&mut self, count: usize) -> bool {
+        self.moved += count as u64;
+        self.moved == self.file_bytes
     }
 
     fn input(&mut self, channel: Channel, bytes: &mut &[u8]) -> Result<Step, Failure> {
         if channel == Channel::Data && !bytes.is_empty() {
+            if self.task == Task::Store {
+                return Err(Failure::new(Kind::WrongBytes, "data came where they were to go"));
+            }
             if self.data == Data::Awaited {
-                self.data = Data::Arriving;
+                self.data = Data::Moving;
                 return Ok(Step::Passed(Operation::FirstByte));
             }
-            self.received += bytes.len() as u64;
+            self.moved += bytes.len() as u64;
             self.checksum.update(bytes);
             *bytes = &[];
             return Ok(Step::More);
@@ -279,6 +392,10 @@ impl Session for Ftp {
 
     fn ended(&mut self, channel: Channel) -> Result<(), Failure> {
         if channel == Channel::Data {
+            if self.task == Task::Store && self.moved < self.file_bytes {
+                let detail = format!("the server took {} bytes only", self.moved);
+                return Err(Failure::new(Kind::ClosedEarly, detail));
+            }
             self.data = Data::Ended;
             return Ok(());
         }
@@ -294,131 +411,4 @@ impl Session for Ftp {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-
-    use super::*;
-
-    /// Plays the control replies in pieces of `piece` bytes, each when its command is sent.
-    /// Answers the transcript of commands and steps, or the failure's kind.
-    fn play(path: &str, replies: &[&str], data: &[u8], piece: usize) -> Result<String, Kind> {
-        let plan = Plan {
-            path: path.to_owned(),
-            expected_crc32: (!path.is_empty()).then(|| crc32fast::hash(b"data")),
-            ..Plan::default()
-        };
-        let mut ftp = Ftp::new(&plan);
-        let mut transcript = String::new();
-        for reply in replies {
-            if ftp.is_ready() {
-                ftp.request();
-            }
-            flush(&mut ftp, &mut transcript);
-            feed(&mut ftp, Channel::Control, reply.as_bytes(), piece, &mut transcript)?;
-            if ftp.state == State::DataConnection {
-                ftp.data_opened();
-            } else if ftp.state == State::Transfer && !ftp.completed {
-                feed(&mut ftp, Channel::Data, data, piece, &mut transcript)?;
-                ftp.ended(Channel::Data).map_err(|failure| failure.kind)?;
-                feed(&mut ftp, Channel::Control, b"", 1, &mut transcript)?;
-            }
-        }
-        Ok(transcript)
-    }
-
-    fn flush(ftp: &mut Ftp, transcript: &mut String) {
-        transcript.push_str(&String::from_utf8_lossy(ftp.output()).replace("\r\n", "; "));
-        ftp.wrote(ftp.output().len());
-    }
-
-    fn feed(
-        ftp: &mut Ftp,
-        channel: Channel,
-        input: &[u8],
-        piece: usize,
-        transcript: &mut String,
-    ) -> Result<(), Kind> {
-        let empty = std::iter::once(&[][..]).filter(|_| input.is_empty());
-        for mut bytes in input.chunks(piece).chain(empty) {
-            loop {
-                match ftp.input(channel, &mut bytes).map_err(|failure| failure.kind)? {
-                    Step::More => break,
-                    step => write!(transcript, "{step:?}; ").unwrap(),
-                }
-            }
-            assert!(bytes.is_empty());
-        }
-        Ok(())
-    }
-
-    const LOGIN: [&str; 5] = [
-        "220-Welcome\r\n 220 to\r\n220 here\r\n",
-        "331 go on\r\n",
-        "230 in\r\n",
-        "200 ok\n",
-        "213 4\r\n",
-    ];
-
-    #[test]
-    fn a_download_takes_the_same_steps_in_any_pieces() {
-        let replies = [&LOGIN[..], &["229 Passive (|||4711|)\r\n", "150 here\r\n", "226 done\r\n"]];
-        for piece in 1..60 {
-            let transcript = play("a.bin", &replies.concat(), b"data", piece).unwrap();
-            assert_eq!(
-                transcript,
-                "Passed(Banner); USER anonymous; PASS loadgen@; Passed(Login); TYPE I; \
-                 SIZE a.bin; EPSV; Passed(Epsv); Connect(4711); RETR a.bin; \
-                 Passed(FirstByte); Passed(Transfer); Passed(Complete); Replied; "
-            );
-        }
-    }
-
-    #[test]
-    fn the_final_reply_may_come_before_the_end_of_the_data() {
-        let mut ftp = Ftp::new(&Plan { path: "f".into(), ..Plan::default() });
-        let mut transcript = String::new();
-        for reply in LOGIN {
-            feed(&mut ftp, Channel::Control, reply.as_bytes(), 99, &mut transcript).unwrap();
-        }
-        ftp.request();
-        feed(&mut ftp, Channel::Control, b"229 (|||9|)\r\n", 99, &mut transcript).unwrap();
-        ftp.data_opened();
-        transcript.clear();
-        feed(&mut ftp, Channel::Control, b"150 a\r\n226 b\r\n", 99, &mut transcript).unwrap();
-        feed(&mut ftp, Channel::Data, b"data", 99, &mut transcript).unwrap();
-        ftp.ended(Channel::Data).unwrap();
-        feed(&mut ftp, Channel::Control, b"", 99, &mut transcript).unwrap();
-        assert_eq!(transcript, "Passed(FirstByte); Passed(Transfer); Replied; ");
-    }
-
-    #[test]
-    fn a_login_and_quit_are_one_request() {
-        let transcript = play("", &["220 a\r\n", "331 b\r\n", "230 c\r\n", "221 d\r\n"], b"", 3);
-        let expected =
-            "Passed(Banner); USER anonymous; PASS loadgen@; Passed(Login); QUIT; Replied; ";
-        assert_eq!(transcript.unwrap(), expected);
-    }
-
-    #[test]
-    fn each_fault_has_its_kind() {
-        let with = |last: &[&'static str]| [&LOGIN[..], last].concat();
-        let faults = [
-            (vec!["421 too many\r\n"], &b""[..], Kind::WrongStatus),
-            (vec!["hello\r\n"], b"", Kind::BadReply),
-            (with(&["229 nothing here\r\n"]), b"", Kind::BadReply),
-            (with(&["229 (|||9|)\r\n", "550 no such file\r\n"]), b"", Kind::WrongStatus),
-            (with(&["229 (|||9|)\r\n", "150 a\r\n", "426 cut\r\n"]), b"da", Kind::WrongStatus),
-            (with(&["229 (|||9|)\r\n", "150 a\r\n", "226 b\r\n"]), b"dat", Kind::WrongLength),
-            (with(&["229 (|||9|)\r\n", "150 a\r\n", "226 b\r\n"]), b"dada", Kind::WrongBytes),
-        ];
-        for (replies, data, kind) in faults {
-            assert_eq!(play("f", &replies, data, 5), Err(kind), "{replies:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_that_never_ends_is_refused_at_its_limit() {
-        let line = "220 ".to_owned() + &"a".repeat(2 * LINE_BYTES);
-        assert_eq!(play("", &[&line], b"", 100), Err(Kind::BadReply));
-    }
-}
+mod tests;
