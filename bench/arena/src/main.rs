@@ -91,8 +91,8 @@ enum Command {
 
 #[derive(Args)]
 struct RunOptions {
-    /// Only this workload (may be repeated) [default: those with quick = true, or beside servers of
-    /// other people those with peers = true]
+    /// Only this workload (may be repeated) [default: those with quick = true, or beside servers
+    /// of other people those with peers = true]
     #[arg(long, value_name = "NAME")]
     workload: Vec<String>,
     /// Only this architecture (may be repeated) [default: all]
