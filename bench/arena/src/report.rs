@@ -258,13 +258,15 @@ fn machine(run: &Run) -> String {
         (Some(server), Some(client)) => format!("server on processor {server}, client on {client}"),
         _ => "not pinned: server and client share the processors".to_owned(),
     };
-    let files = match machine.served_from.as_str() {
+    let told = |what: &str, value: &str| match value {
         "" => String::new(),
-        folder => format!("; files served from {folder}"),
+        value => format!("; {what} {value}"),
     };
+    let congestion = told("congestion control", &machine.congestion_control);
+    let files = told("files served from", &machine.served_from);
     let mut text = format!(
-        "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit {}; \
-         {placement}{files}. Started {}, seed {}.",
+        "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit \
+         {}{congestion}; {placement}{files}. Started {}, seed {}.",
         machine.cpu,
         machine.cores,
         machine.memory_mib,

@@ -214,7 +214,8 @@ impl Line<'_> {
         if self.worst() == Verdict::ClientBound {
             return Blocks::new();
         }
-        self.blocks(Verdict::Valid, |outcome, _| Some(of(outcome)))
+        let was_any = |outcome: &Outcome| outcome.requests > 0;
+        self.blocks(Verdict::Valid, |outcome, _| was_any(outcome).then(|| of(outcome)))
     }
 
     fn footprint(&self, of: fn(&Footprint) -> f64) -> Blocks {
