@@ -56,8 +56,8 @@ pub struct Outcome {
     pub idle_held: usize,
     /// From the actual send of a request to the last byte of its reply.
     pub service_us: Summary,
-    /// The same by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv` (or PASV),
-    /// `data_connect`, `first_byte`, `transfer`, `complete`.
+    /// The same by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv` (or
+    /// PASV), `data_connect`, `first_byte`, `transfer`, `complete`.
     pub operations: BTreeMap<String, Summary>,
     /// Service time in nanoseconds: an HDR histogram, V2 deflated, base64.
     pub histogram: String,
