@@ -399,8 +399,8 @@ order, each in a fresh process.
   `≤`: with the whole server in it, for its workers were made ahead of the sessions.
 - **idle held**: idle sessions that had logged in and were still open at the end, in the worst
   block.
-- `STARVED`: no request was answered. `ERRORS`: requests failed. `FAILED`: the server did not start,
-  died, or answered wrongly. The words are below the table.";
+- `STARVED`: no request was answered, nor a part of a file moved. `ERRORS`: requests failed.
+  `FAILED`: the server did not start, died, or answered wrongly. The words are below the table.";
 
 #[cfg(test)]
 mod tests;
