@@ -386,7 +386,8 @@ order, each in a fresh process.
   served every connection.
 - **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
   connection sends its next request when it has the reply. `CLIENT-BOUND`: the client was busy for
-  over 80% of the time, so this would be its own speed; CPU per request counts all the same.
+  over 80% of the time, so this is its own speed, and the server's is that or more; CPU per request
+  counts all the same.
 - **served**: connections that got at least one reply, of those that asked, in the worst block.
 - **switches/request**: voluntary and involuntary context switches of the tree. `≥`: threads ended
   while it was measured and took their counts with them.
