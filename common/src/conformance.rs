@@ -100,8 +100,13 @@ pub fn run(
             Some(Fault::Drain) => stage.drain = Drain::Coming,
             Some(Fault::Failed | Fault::TimedOut) | None => {}
         }
+        let had_last_words = session.has_last_words();
         let action = session.poll();
         let pending = Pending::of(&action);
+        assert!(stage.said != Said::All || pending.ends(), "it goes on after its last words");
+        if had_last_words && matches!(pending, Pending::Write(Chan::Control, ..)) {
+            stage.said = Said::All;
+        }
         let event = match (action, fault) {
             (Action::End, _) => return stage.outcome,
             // A removal that fails leaves something behind, which is not the session's doing: so
@@ -168,6 +173,11 @@ impl Pending {
         }
     }
 
+    /// Whether it may follow the last words, or is what is left of them.
+    fn ends(&self) -> bool {
+        matches!(self, Pending::Write(Chan::Control, ..) | Pending::Close(_) | Pending::End)
+    }
+
     /// Whether control input is delivered beside it.
     fn admits_control(&self) -> bool {
         matches!(
@@ -201,13 +211,22 @@ struct Stage<'a> {
     data: std::slice::Iter<'a, Vec<u8>>,
     vanished: bool,
     told_end: bool,
-    /// The control connection could not be secured, so that nothing can be said on it any more.
-    broken: bool,
+    said: Said,
     channel: Channel,
     drain: Drain,
     /// What was being written when control input came beside it, and where it was.
     lent: Option<(Pending, Vec<u8>)>,
     outcome: Outcome,
+}
+
+/// How far the session has come on the control connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Something,
+    /// It has said that what it wrote was the last.
+    All,
+    /// The connection could not be secured, so that nothing can be said on it any more.
+    Unheard,
 }
 
 /// The state of the second connection.
@@ -236,7 +255,7 @@ impl<'a> Stage<'a> {
             data: [].iter(),
             vanished: false,
             told_end: false,
-            broken: false,
+            said: Said::Something,
             channel: Channel::Closed,
             drain: Drain::No,
             lent: None,
@@ -356,7 +375,7 @@ impl<'a> Stage<'a> {
     fn received_by(&mut self, to: Chan) -> &mut Vec<u8> {
         match to {
             Chan::Control => {
-                assert!(!self.broken, "it writes to what could not be secured");
+                assert!(self.said != Said::Unheard, "it writes to what could not be secured");
                 assert!(!self.outcome.closed, "it writes to a closed control connection");
                 &mut self.outcome.control
             }
@@ -382,7 +401,7 @@ impl<'a> Stage<'a> {
     /// could not be had has nevertheless replaced the one before.
     fn fail(&mut self, pending: &Pending) {
         match pending {
-            Pending::StartTls(Chan::Control) => self.broken = true,
+            Pending::StartTls(Chan::Control) => self.said = Said::Unheard,
             Pending::Close(Chan::Control) => self.outcome.closed = true,
             Pending::Close(Chan::Data) | Pending::Connect(_) | Pending::Listen => {
                 self.channel = Channel::Closed;

@@ -257,6 +257,7 @@ impl Conn {
                 return step;
             }
         }
+        self.sockets.has_last_words = self.session.has_last_words();
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
@@ -389,7 +390,7 @@ impl Conn {
     /// the connection, and take our last words with it (RFC 1122 §4.2.2.13).
     fn end(&mut self, buffer: &mut Buffer) -> Step {
         self.sockets.end_control();
-        if self.control_ended {
+        if self.control_ended || !self.sockets.control_readable {
             return Step::End;
         }
         match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {

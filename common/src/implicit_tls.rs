@@ -57,6 +57,10 @@ impl Session for Secured {
         }
     }
 
+    fn has_last_words(&self) -> bool {
+        matches!(self.step, Step::Within) && self.within.has_last_words()
+    }
+
     fn accepts_control(&self) -> bool {
         matches!(self.step, Step::Within) && self.within.accepts_control()
     }

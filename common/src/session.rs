@@ -29,6 +29,13 @@ pub trait Session: Send {
     /// How long the present phase of the conversation may last before [`Event::TimedOut`].
     fn deadline(&self) -> Deadline;
 
+    /// Whether what is now to be written on `Control` is the last that is said there: nothing but
+    /// [`Action::Close`] or [`Action::End`] follows. The executor may then have it leave together
+    /// with the end of the stream, which saves a packet for each connection.
+    fn has_last_words(&self) -> bool {
+        false
+    }
+
     /// Whether input on `Control` is wanted while an action on `Data`, or a pause, is pending: that
     /// is how ABOR, STAT, QUIT and a vanished client are seen during a transfer. A session whose
     /// queue of commands is full answers `false`, and the peer waits by TCP's own flow control.

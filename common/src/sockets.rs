@@ -49,6 +49,8 @@ pub(crate) struct Sockets {
     /// The peer has closed its sending side, which a read that comes up short has not necessarily
     /// reached.
     pub(crate) control_closing: bool,
+    /// What is written on the control connection is the last that is said there.
+    pub(crate) has_last_words: bool,
 }
 
 impl Sockets {
@@ -62,6 +64,7 @@ impl Sockets {
             new_port: false,
             control_readable: true,
             control_closing: false,
+            has_last_words: false,
         }
     }
 
@@ -113,7 +116,8 @@ impl Sockets {
                 received.map(|_| Attempt::Input(chan))
             }
             Action::Write(to, bytes) => {
-                let sent = self.stream(to).and_then(|stream| stream.send(bytes));
+                let last = self.has_last_words && to == Chan::Control;
+                let sent = self.stream(to).and_then(|stream| stream.send(bytes, last));
                 sent.map(|count| Attempt::Event(Event::Wrote(count)))
             }
             Action::SendFile { to, file, offset, length } => {

@@ -21,8 +21,8 @@ use crate::tls::{Received, Tls, uninterrupted};
 /// The size of the one hot buffer that a thread has, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The most that one `sendfile` is asked for, in bytes: a fast client must not keep a thread in the
-/// kernel.
-const SENDFILE_BYTES: u64 = 1024 * 1024;
+/// kernel. With less, a client on the same machine empties the socket's buffer between two calls.
+const SENDFILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The buffer of a thread, lent to whichever connection it is working for.
 pub(crate) struct Buffer(Vec<u8>);
@@ -101,13 +101,13 @@ impl Stream {
         }
     }
 
-    /// Sends some of these bytes, and tells how many.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Sends some of these bytes, and tells how many. The last ones wait for the end of the stream,
+    /// to leave in one packet with it.
+    pub(crate) fn send(&mut self, bytes: &[u8], last: bool) -> io::Result<usize> {
         let socket = self.socket.as_fd();
+        let flags = libc::MSG_NOSIGNAL | if last { libc::MSG_MORE } else { 0 };
         match &mut self.tls {
-            None => {
-                uninterrupted(|| SockRef::from(&socket).send_with_flags(bytes, libc::MSG_NOSIGNAL))
-            }
+            None => uninterrupted(|| SockRef::from(&socket).send_with_flags(bytes, flags)),
             Some(tls) => tls.send(socket, bytes),
         }
     }

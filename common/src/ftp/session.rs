@@ -383,6 +383,10 @@ impl crate::session::Session for Session {
         Deadline { phase: self.phase, limit }
     }
 
+    fn has_last_words(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
     fn accepts_control(&self) -> bool {
         self.control == Control::Open && self.lines.len() < QUEUE_BYTES
     }

@@ -407,6 +407,10 @@ fn status_of(error: &io::Error) -> Status {
 }
 
 impl crate::session::Session for Session {
+    fn has_last_words(&self) -> bool {
+        matches!(self.doing, Doing::Parse) && self.ending != Ending::No
+    }
+
     fn poll(&mut self) -> Action<'_> {
         if self.ending == Ending::Now {
             return Action::End;
