@@ -260,16 +260,28 @@ impl Conn {
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
+            Action::StartTls(Chan::Control, _) => self.shake_hands(buffer),
             Action::Pause => Step::NotReady,
             Action::End => self.end(buffer),
             Action::Close(Chan::Control) if self.control_ended => Step::Answer(Event::Closed),
             Action::Close(Chan::Control) => Step::Linger,
-            action => match self.sockets.attempt(&action, buffer) {
-                Attempt::Event(event) => Step::Answer(event),
-                Attempt::Input(chan) => Step::Input(chan),
-                Attempt::NotReady => Step::NotReady,
-            },
+            action => self.sockets.attempt(&action, buffer).into(),
         }
+    }
+
+    /// A client that has not shaken hands has asked for nothing yet: a leaving server does not wait
+    /// for it.
+    fn shake_hands(&mut self, buffer: &mut Buffer) -> Step {
+        self.live.busy();
+        let step = self.sockets.attempt(&self.session.poll(), buffer).into();
+        if matches!(step, Step::NotReady) {
+            self.live.idle();
+            if is_draining() {
+                self.live.busy();
+                return Step::Answer(Event::Failed(io::ErrorKind::ConnectionAborted.into()));
+            }
+        }
+        step
     }
 
     /// Takes control input while something on `Data`, or a pause, is pending, if there is some.
@@ -422,6 +434,16 @@ impl Conn {
         self.lingering = None;
         self.control_ended = true;
         true
+    }
+}
+
+impl From<Attempt> for Step {
+    fn from(attempt: Attempt) -> Self {
+        match attempt {
+            Attempt::Event(event) => Step::Answer(event),
+            Attempt::Input(chan) => Step::Input(chan),
+            Attempt::NotReady => Step::NotReady,
+        }
     }
 }
 
