@@ -91,6 +91,8 @@ enum Step {
     /// The buffer has been filled from there; empty at the end of the stream.
     Input(Chan),
     NotReady,
+    /// Nothing has come of it, and others may want their turn.
+    Fruitless,
     Job(Job),
     Linger,
     End,
@@ -126,8 +128,14 @@ impl Conn {
             match self.advance() {
                 Wait::Ready => self.wait(),
                 Wait::Job(job) => self.finish(job.run()),
-                // A transfer that never has to wait would not see control input otherwise.
-                Wait::Turn => self.sockets.control_readable = true,
+                // A transfer that never has to wait would not see control input otherwise, and a
+                // client that never lets us wait would have no deadline.
+                Wait::Turn => {
+                    self.sockets.control_readable = true;
+                    if self.is_late(Instant::now()) {
+                        self.time_out();
+                    }
+                }
                 Wait::End => return,
             }
         }
@@ -226,6 +234,7 @@ impl Conn {
                     self.deadline.start(self.session.deadline());
                     return Wait::Ready;
                 }
+                Step::Fruitless => break,
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
                     self.deadline = Clock { phase: None, end: None };
@@ -289,6 +298,7 @@ impl Conn {
         match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
             Ok(1..) => Some(Step::Input(Chan::Control)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Some(Step::Fruitless),
             Ok(0) | Err(_) => Some(self.end_of_control()),
         }
     }
@@ -325,11 +335,12 @@ impl Conn {
             Ok(1..) => Step::Input(Chan::Control),
             Ok(0) if is_draining() => self.drain(),
             Ok(0) => self.end_of_control(),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                Step::Answer(Event::Failed(error))
-            }
-            Err(_) if !waits => self.go_idle(),
-            Err(_) => Step::Answer(Event::TimedOut),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Step::Fruitless,
+                io::ErrorKind::WouldBlock if !waits => self.go_idle(),
+                io::ErrorKind::WouldBlock => Step::Answer(Event::TimedOut),
+                _ => Step::Answer(Event::Failed(error)),
+            },
         }
     }
 
@@ -443,6 +454,7 @@ impl From<Attempt> for Step {
             Attempt::Event(event) => Step::Answer(event),
             Attempt::Input(chan) => Step::Input(chan),
             Attempt::NotReady => Step::NotReady,
+            Attempt::Fruitless => Step::Fruitless,
         }
     }
 }
