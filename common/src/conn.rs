@@ -91,6 +91,8 @@ enum Step {
     /// The buffer has been filled from there; empty at the end of the stream.
     Input(Chan),
     NotReady,
+    /// Nothing has come of it, and others may want their turn.
+    Fruitless,
     Job(Job),
     Linger,
     End,
@@ -126,8 +128,14 @@ impl Conn {
             match self.advance() {
                 Wait::Ready => self.wait(),
                 Wait::Job(job) => self.finish(job.run()),
-                // A transfer that never has to wait would not see control input otherwise.
-                Wait::Turn => self.sockets.control_readable = true,
+                // A transfer that never has to wait would not see control input otherwise, and a
+                // client that never lets us wait would have no deadline.
+                Wait::Turn => {
+                    self.sockets.control_readable = true;
+                    if self.is_late(Instant::now()) {
+                        self.time_out();
+                    }
+                }
                 Wait::End => return,
             }
         }
@@ -226,6 +234,7 @@ impl Conn {
                     self.deadline.start(self.session.deadline());
                     return Wait::Ready;
                 }
+                Step::Fruitless => break,
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
                     self.deadline = Clock { phase: None, end: None };
@@ -261,16 +270,28 @@ impl Conn {
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
+            Action::StartTls(Chan::Control, _) => self.shake_hands(buffer),
             Action::Pause => Step::NotReady,
             Action::End => self.end(buffer),
             Action::Close(Chan::Control) if self.control_ended => Step::Answer(Event::Closed),
             Action::Close(Chan::Control) => Step::Linger,
-            action => match self.sockets.attempt(&action, buffer) {
-                Attempt::Event(event) => Step::Answer(event),
-                Attempt::Input(chan) => Step::Input(chan),
-                Attempt::NotReady => Step::NotReady,
-            },
+            action => self.sockets.attempt(&action, buffer).into(),
         }
+    }
+
+    /// A client that has not shaken hands has asked for nothing yet: a leaving server does not wait
+    /// for it.
+    fn shake_hands(&mut self, buffer: &mut Buffer) -> Step {
+        self.live.busy();
+        let step = self.sockets.attempt(&self.session.poll(), buffer).into();
+        if matches!(step, Step::NotReady) {
+            self.live.idle();
+            if is_draining() {
+                self.live.busy();
+                return Step::Answer(Event::Failed(io::ErrorKind::ConnectionAborted.into()));
+            }
+        }
+        step
     }
 
     /// Takes control input while something on `Data`, or a pause, is pending, if there is some.
@@ -278,6 +299,7 @@ impl Conn {
         match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
             Ok(1..) => Some(Step::Input(Chan::Control)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Some(Step::Fruitless),
             Ok(0) | Err(_) => Some(self.end_of_control()),
         }
     }
@@ -314,11 +336,12 @@ impl Conn {
             Ok(1..) => Step::Input(Chan::Control),
             Ok(0) if is_draining() => self.drain(),
             Ok(0) => self.end_of_control(),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                Step::Answer(Event::Failed(error))
-            }
-            Err(_) if !waits => self.go_idle(),
-            Err(_) => Step::Answer(Event::TimedOut),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Step::Fruitless,
+                io::ErrorKind::WouldBlock if !waits => self.go_idle(),
+                io::ErrorKind::WouldBlock => Step::Answer(Event::TimedOut),
+                _ => Step::Answer(Event::Failed(error)),
+            },
         }
     }
 
@@ -423,6 +446,17 @@ impl Conn {
         self.lingering = None;
         self.control_ended = true;
         true
+    }
+}
+
+impl From<Attempt> for Step {
+    fn from(attempt: Attempt) -> Self {
+        match attempt {
+            Attempt::Event(event) => Step::Answer(event),
+            Attempt::Input(chan) => Step::Input(chan),
+            Attempt::NotReady => Step::NotReady,
+            Attempt::Fruitless => Step::Fruitless,
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum Attempt {
     Input(Chan),
     /// It cannot be done before a socket is ready.
     NotReady,
+    /// It has come no further, and others may want their turn.
+    Fruitless,
 }
 
 /// The control connection, and what there is of a data connection.
@@ -146,6 +148,7 @@ impl Sockets {
         };
         result.unwrap_or_else(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Attempt::NotReady,
+            io::ErrorKind::Interrupted => Attempt::Fruitless,
             _ => Attempt::Event(Event::Failed(error)),
         })
     }
@@ -162,7 +165,7 @@ impl Sockets {
                 Ok(received.bytes)
             }
             Err(error) => {
-                self.control_readable = false;
+                self.control_readable = error.kind() == io::ErrorKind::Interrupted;
                 // Many clients leave without a word for it, and nothing hangs on it here.
                 if error.kind() == io::ErrorKind::UnexpectedEof { Ok(0) } else { Err(error) }
             }

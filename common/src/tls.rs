@@ -14,6 +14,10 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use rustls::{ServerConfig, ServerConnection};
 use socket2::SockRef;
 
+/// How many times a socket is read for one piece of plain text. The longest record takes five; what
+/// takes more is no text, but what a peer may send without end: new keys, say.
+const READS: usize = 8;
+
 /// The server's side of a secured connection.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -64,7 +68,8 @@ impl Tls {
 
     /// Appends what the peer has sent, at least a byte unless the stream has ended, and no more
     /// than fits. A stream that ends without the peer's word for it (RFC 8446 §6.1) is an
-    /// error: somebody may have cut it.
+    /// error: somebody may have cut it. `Interrupted` says that much has come and nothing to be
+    /// read, and perhaps more is there: others may want their turn.
     pub(crate) fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -72,7 +77,7 @@ impl Tls {
     ) -> io::Result<Received> {
         let mut wire = Wire { socket, drained: false };
         let before = into.len();
-        loop {
+        for _ in 0..READS {
             self.take_out(into)?;
             let bytes = into.len() - before;
             if self.ended || bytes > 0 {
@@ -81,6 +86,7 @@ impl Tls {
             }
             self.take_in(&mut wire)?;
         }
+        Err(io::ErrorKind::Interrupted.into())
     }
 
     /// Sends some of these bytes; to be called with the same ones until it succeeds.
@@ -196,5 +202,154 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::self_signed;
+    use ring::{aead, hkdf};
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::ring::{cipher_suite, default_provider};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, KeyLog, SignatureScheme};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Mutex;
+
+    /// A client that trusts everybody, and tells its secret.
+    #[derive(Debug, Default)]
+    struct Open(Mutex<Vec<u8>>);
+
+    impl KeyLog for Open {
+        fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
+            if label == "CLIENT_TRAFFIC_SECRET_0" {
+                *self.0.lock().unwrap() = secret.to_vec();
+            }
+        }
+    }
+
+    impl ServerCertVerifier for Open {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+        }
+    }
+
+    struct Length(usize);
+
+    impl hkdf::KeyType for Length {
+        fn len(&self) -> usize {
+            self.0
+        }
+    }
+
+    /// HKDF-Expand-Label (RFC 8446 §7.1).
+    fn expand(secret: &[u8], label: &[u8], length: u8) -> Vec<u8> {
+        let label = [b"tls13 ", label].concat();
+        let info = [&[0, length, label.len() as u8][..], &label, &[0]];
+        let mut out = vec![0; usize::from(length)];
+        let secret = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, secret);
+        secret.expand(&info, Length(out.len())).unwrap().fill(&mut out).unwrap();
+        out
+    }
+
+    /// Records as a client sends them that has this secret and has sent so many with it.
+    fn record(secret: &[u8], number: u8, kind: u8, content: &[u8]) -> Vec<u8> {
+        let key = aead::UnboundKey::new(&aead::AES_128_GCM, &expand(secret, b"key", 16)).unwrap();
+        let mut nonce: [u8; 12] = expand(secret, b"iv", 12).try_into().unwrap();
+        nonce[11] ^= number;
+        let mut bytes = [content, &[kind]].concat();
+        let head = [23, 3, 3, 0, bytes.len() as u8 + 16];
+        aead::LessSafeKey::new(key)
+            .seal_in_place_append_tag(
+                aead::Nonce::assume_unique_for_key(nonce),
+                aead::Aad::from(head),
+                &mut bytes,
+            )
+            .unwrap();
+        [&head[..], &bytes].concat()
+    }
+
+    /// A secured connection: our side, our socket, the client's socket and secret.
+    fn secured() -> (Tls, UnixStream, UnixStream, Vec<u8>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let open = Arc::new(Open::default());
+        let mut provider = default_provider();
+        provider.cipher_suites = vec![cipher_suite::TLS13_AES_128_GCM_SHA256];
+        let mut config = ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(open.clone())
+            .with_no_client_auth();
+        config.key_log = open.clone();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(config.into(), name).unwrap();
+        let config = self_signed(([127, 0, 0, 1], 0).into()).unwrap();
+        let mut tls = Tls::new(&config.control).unwrap();
+        loop {
+            while client.wants_write() {
+                client.write_tls(&mut &theirs).unwrap();
+            }
+            if tls.shake_hands(ours.as_fd()).is_ok() {
+                let secret = open.0.lock().unwrap().clone();
+                return (tls, ours, theirs, secret);
+            }
+            while client.read_tls(&mut &theirs).is_ok_and(|count| count > 0) {
+                client.process_new_packets().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_that_sends_no_text_without_end_does_not_keep_its_thread() {
+        let (mut tls, ours, theirs, mut secret) = secured();
+        let mut sent = Vec::new();
+        // A new key, and a record with nothing in it.
+        for round in 0..1000 {
+            sent.extend(record(&secret, u8::from(round > 0), 22, &[24, 0, 0, 1, 0]));
+            secret = expand(&secret, b"traffic upd", 32);
+            sent.extend(record(&secret, 0, 23, b""));
+        }
+        sent.extend(record(&secret, 1, 23, b"text"));
+        (&theirs).write_all(&sent).unwrap();
+        let mut text = Vec::with_capacity(100);
+        let first = tls.receive(ours.as_fd(), &mut text).map(|received| received.bytes);
+        assert_eq!(first.unwrap_err().kind(), io::ErrorKind::Interrupted);
+        let rest = std::iter::repeat_with(|| tls.receive(ours.as_fd(), &mut text));
+        let found = rest.take(10).find_map(Result::ok);
+        assert_eq!(found.map(|received| received.bytes), Some(4));
+        assert_eq!(text, b"text");
     }
 }

@@ -102,7 +102,7 @@ impl Session {
     /// Takes another way to the data connection, and closes the port that was open.
     pub(super) fn release(&mut self, route: Route) {
         if self.route == Route::Passive {
-            self.state = State::Releasing;
+            self.state = State::Releasing { then_secure: false };
         }
         self.route = route;
     }

@@ -32,7 +32,10 @@ impl Session {
         } else if [&b"TLS"[..], b"TLS-C"].iter().any(|name| name.eq_ignore_ascii_case(argument)) {
             self.reinitialize("234 Go ahead with TLS.", Login::None);
             self.lines.clear();
-            self.state = State::Securing;
+            self.state = match self.state {
+                State::Releasing { .. } => State::Releasing { then_secure: true },
+                _ => State::Securing,
+            };
         } else {
             self.say("504 TLS is what there is.");
         }

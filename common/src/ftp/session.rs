@@ -91,8 +91,9 @@ pub(super) enum State {
     Working(Option<Job>, Work),
     /// A port is being opened; whether EPSV asked for it.
     Listening { extended: bool },
-    /// A port that is not wanted any more is being closed.
-    Releasing,
+    /// A port that is not wanted any more is being closed, perhaps before the control connection is
+    /// secured.
+    Releasing { then_secure: bool },
     /// The control connection is being secured.
     Securing,
     /// The reply to a wrong password is held back.
@@ -245,7 +246,12 @@ impl Session {
                 self.listening(&event, extended);
                 self.next_phase();
             }
-            State::Releasing => self.next_phase(),
+            State::Releasing { then_secure } => {
+                if then_secure {
+                    self.state = State::Securing;
+                }
+                self.next_phase();
+            }
             State::Securing => {
                 self.secured(&event);
                 self.next_phase();
@@ -348,7 +354,7 @@ impl crate::session::Session for Session {
             State::Command => Action::Read(Chan::Control),
             State::Working(job, _) => Action::Run(job.take().expect("a job is handed over once")),
             State::Listening { .. } => Action::Listen(self.settings.passive.ports),
-            State::Releasing => Action::Close(Chan::Data),
+            State::Releasing { .. } => Action::Close(Chan::Data),
             State::Securing => match &self.settings.tls {
                 Some(config) => Action::StartTls(Chan::Control, config),
                 None => unreachable!("AUTH is refused without a certificate"),

@@ -87,6 +87,19 @@ fn idle_sessions_are_told_421() {
     });
 }
 
+/// The grace period is longer than anybody is patient here.
+#[test]
+fn a_client_that_does_not_shake_hands_holds_up_no_leaving() {
+    each(&["--tls-self-signed", "--grace", "600"], |mut server| {
+        let mut client = Dialogue::greeted(&server);
+        client.send("AUTH TLS\r\n");
+        client.expect("234");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(client.line(), "");
+        server.assert_left();
+    });
+}
+
 #[test]
 fn a_request_that_runs_is_answered() {
     each(&["--protocol", "http"], |mut server| {

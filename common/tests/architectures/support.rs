@@ -211,6 +211,12 @@ impl Architecture {
     }
 }
 
+/// A reset is an end as well, but silence is none.
+fn heard(result: std::io::Result<usize>) {
+    let silent = result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    assert!(!silent, "neither a word nor the end of the stream");
+}
+
 /// Tries again and again until there is an answer, or patience is at its end.
 pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -298,7 +304,7 @@ impl Dialogue {
     /// The next line, if there is one before the end of the stream.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
-        let _ = self.0.read_line(&mut line);
+        heard(self.0.read_line(&mut line));
         line
     }
 
@@ -306,8 +312,7 @@ impl Dialogue {
     pub(crate) fn rest(mut self) -> Vec<u8> {
         self.0.get_ref().shutdown(Shutdown::Write).unwrap();
         let mut rest = Vec::new();
-        // A reset is an end as well.
-        let _ = self.0.read_to_end(&mut rest);
+        heard(self.0.read_to_end(&mut rest));
         rest
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use common::conformance::{Client, Fault, run};
 use common::ftp;
-use common::session::{Chan, Session};
+use common::session::{Action, Chan, Event, Session};
 
 use crate::world::*;
 
@@ -53,6 +53,24 @@ fn what_came_before_the_handshake_counts_for_nothing() {
     world.tell("OP\r\nPWD\r\n");
     assert_eq!(world.codes(), "331 230 503 234 500 530");
     assert!(world.names().is_empty());
+}
+
+#[test]
+fn a_port_that_was_agreed_in_clear_is_closed_before_the_handshake() {
+    let mut world = World::with_certificate();
+    world.tell(LOGIN);
+    world.data_actions = 1;
+    world.tell("EPSV\r\n");
+    world.data_actions = 0;
+    world.session.handle(Event::Read(Chan::Control, SECURE.as_bytes()));
+    let said = world.step().unwrap();
+    world.session.handle(said);
+    assert!(matches!(world.session.poll(), Action::Close(Chan::Data)));
+    world.session.handle(Event::Closed);
+    assert!(matches!(world.session.poll(), Action::StartTls(Chan::Control, _)));
+    world.session.handle(Event::Secured);
+    world.tell("NOOP\r\n");
+    assert_eq!(world.codes(), "331 230 229 234 200");
 }
 
 #[test]
