@@ -1,7 +1,8 @@
 //! The certificate that a server shows, from the command line.
 //!
-//! **Invariant:** it is the same for every worker, forked ones too, and so are the keys of the
-//! tickets by which a client resumes a session: one that was secured by one worker is known to all.
+//! **Invariant:** it is the same for every worker, forked ones too. So are the keys of the tickets
+//! by which a client resumes a session, until a process renews its own after some hours; a ticket
+//! that is not known costs a whole handshake.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

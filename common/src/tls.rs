@@ -108,8 +108,8 @@ impl Tls {
         self.ended
     }
 
-    /// Tells the peer that nothing more comes. A stream that is cut in the midst is not closed in
-    /// this way, so that the peer does not take what it has for the whole.
+    /// Tells the peer that nothing more comes. A stream that is cut in the midst of a write is not
+    /// closed in this way, so that the peer does not take what it has for the whole.
     pub(crate) fn close(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         if self.connection.is_handshaking() || self.unanswered > 0 {
             return Ok(());
@@ -144,14 +144,21 @@ impl Tls {
     /// Records from the socket; 0 at its end. What rustls wants to say to them is sent as far as it
     /// goes now: the alert that tells the peer what is wrong, or a new key.
     fn take_in(&mut self, wire: &mut Wire<'_>) -> io::Result<usize> {
+        // What waits to be sent is what is waited for, so that it must be tried first.
+        self.flush_some(wire)?;
         let count = self.connection.read_tls(wire)?;
         let result = self.connection.process_new_packets();
-        match self.flush(wire) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            _ => {}
-        }
+        self.flush_some(wire)?;
         result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(count)
+    }
+
+    /// As far as it goes now.
+    fn flush_some(&mut self, wire: &mut Wire<'_>) -> io::Result<()> {
+        match self.flush(wire) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn flush(&mut self, wire: &mut Wire<'_>) -> io::Result<()> {

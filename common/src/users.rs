@@ -24,7 +24,7 @@ use clap::ValueEnum;
 use crate::job::Root;
 use crate::password::{Hash, UnfitHash};
 
-/// Names that everybody may use with any password, in any case.
+/// Names that everybody may use with any password. In capitals they are nobody's.
 const ANONYMOUS: [&[u8]; 2] = [b"anonymous", b"ftp"];
 
 /// What a user may do in their home.
@@ -163,8 +163,8 @@ impl Users {
     }
 
     /// The costliest hash of all, to spend on the password of somebody who is not there as much
-    /// time as on one who is. The outcome means nothing. Where there are no users, there is none
-    /// to hide.
+    /// time as on one who is, if all hashes cost the same, as those of `ftp-user` do. The outcome
+    /// means nothing. Where there are no users, there is none to hide.
     pub fn decoy(&self) -> Option<&Arc<Hash>> {
         self.decoy.as_ref()
     }

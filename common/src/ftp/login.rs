@@ -1,9 +1,9 @@
 //! Who the client is: USER, PASS, REIN, and what follows from it.
 //!
 //! **Invariant:** the reply to a login does not tell whether there is such a user: neither by what
-//! is said, nor by how long it takes. A wrong password is answered after a pause that holds up
-//! nobody but this client, and a few of them end the session. What may be seen and done is decided
-//! by who has logged in, and asked for here only.
+//! is said, nor by how long it takes where all hashes cost the same. A wrong password is answered
+//! after a pause that holds up nobody but this client, and a few of them end the session. What may
+//! be seen and done is decided by who has logged in, and asked for here only.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -49,7 +49,7 @@ const KEPT_BYTES: usize = 512;
 const OUTPUT_BYTES: usize = 4096;
 /// With more queued than this, no more input is wanted.
 const QUEUE_BYTES: usize = 2 * super::lines::LINE_BYTES;
-/// How long a client may take to log in.
+/// How long a client may take for a command before it has logged in.
 const LOGIN_LIMIT: Duration = Duration::from_mins(1);
 /// How long a data connection may take to come about.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
