@@ -136,9 +136,11 @@ pub enum Action<'a> {
     /// was meant. Answered by [`Event::Secured`].
     StartTls(Chan, &'a TlsConfig),
     /// Close a connection. `Close(Data)` closes its port too; a channel that is not open is closed
-    /// already. `Close(Control)` is for a session whose last words shall arrive although its client
-    /// may still be sending: the executor ends our side, and discards for a bounded time what comes
-    /// (RFC 9112 §9.6); only [`Action::End`] may follow. Answered by [`Event::Closed`].
+    /// already. Where it is secured, and its peer reads nothing, it takes as long as the phase
+    /// lasts at most, and no control input is delivered beside it. `Close(Control)` is for a
+    /// session whose last words shall arrive although its client may still be sending: the
+    /// executor ends our side, and discards for a bounded time what comes (RFC 9112 §9.6); only
+    /// [`Action::End`] may follow. Answered by [`Event::Closed`].
     Close(Chan),
     /// Wait for nothing but the end of the present phase: that is how a client is made to wait
     /// without holding up anybody else. Answered by [`Event::TimedOut`].
