@@ -185,6 +185,7 @@ impl Conn {
             // The peer does not take what would tell it the end: closing closes all the same.
             self.sockets.close_data();
         }
+        self.sockets.drop_timer();
         self.session.handle(Event::TimedOut);
     }
 
@@ -193,9 +194,9 @@ impl Conn {
         self.sockets.control().as_raw_fd()
     }
 
-    /// The data sockets that have appeared since this was last asked. A reactor watches them until
-    /// they are closed.
-    pub fn new_data_descriptors(&mut self) -> [Option<RawFd>; 2] {
+    /// The data sockets and the timer that have appeared since this was last asked. A reactor
+    /// watches them until they are closed.
+    pub fn new_data_descriptors(&mut self) -> [Option<RawFd>; 3] {
         self.sockets.new_data_descriptors()
     }
 
@@ -271,12 +272,27 @@ impl Conn {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
             Action::StartTls(Chan::Control, _) => self.shake_hands(buffer),
-            Action::Pause => Step::NotReady,
+            Action::Pause => self.pause(),
             Action::End => self.end(buffer),
             Action::Close(Chan::Control) if self.control_ended => Step::Answer(Event::Closed),
             Action::Close(Chan::Control) => Step::Linger,
             action => self.sockets.attempt(&action, buffer).into(),
         }
+    }
+
+    /// A reactor looks at deadlines now and then only, so that a pause has a timer that it watches
+    /// like a data socket. One that cannot be made leaves the pause to that look.
+    fn pause(&mut self) -> Step {
+        let end = self.deadline.start(self.session.deadline());
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.sockets.drop_timer();
+            return Step::Answer(Event::TimedOut);
+        }
+        if self.mode == Mode::Readiness {
+            let _ = self.sockets.set_timer(left);
+        }
+        Step::NotReady
     }
 
     /// A client that has not shaken hands has asked for nothing yet: a leaving server does not wait
@@ -397,7 +413,9 @@ impl Conn {
             [PollFd::new(awaited, flags), PollFd::new(self.sockets.control().as_fd(), control)];
         let (first, end) = (usize::from(pausing), if beside { 2 } else { 1 });
         let watched = &mut sockets[first..end];
-        let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
+        // It counts in whole milliseconds, and would find what is left of the last one too short.
+        let timeout = remaining + Duration::from_millis(1);
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match poll(watched, timeout) {
             Ok(0) if self.deadline.remaining().is_zero() => self.time_out(),
             _ => {

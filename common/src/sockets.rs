@@ -9,9 +9,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use nix::libc;
 use nix::poll::PollFlags;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::ports::PortRange;
@@ -46,6 +49,9 @@ pub(crate) struct Sockets {
     /// Sockets that a reactor has not been told of.
     new_data: bool,
     new_port: bool,
+    /// What ends a pause for a reactor.
+    timer: Option<TimerFd>,
+    new_timer: bool,
     /// Whether a read may find something. Only ever wrong by being true.
     pub(crate) control_readable: bool,
     /// The peer has closed its sending side, which a read that comes up short has not necessarily
@@ -64,6 +70,8 @@ impl Sockets {
             connecting: false,
             new_data: false,
             new_port: false,
+            timer: None,
+            new_timer: false,
             control_readable: true,
             control_closing: false,
             has_last_words: false,
@@ -79,11 +87,33 @@ impl Sockets {
         self.control.is_secured()
     }
 
-    /// The data sockets that have appeared since this was last asked.
-    pub(crate) fn new_data_descriptors(&mut self) -> [Option<RawFd>; 2] {
+    /// The data sockets and the timer that have appeared since this was last asked.
+    pub(crate) fn new_data_descriptors(&mut self) -> [Option<RawFd>; 3] {
         let data = self.data.as_ref().filter(|_| std::mem::take(&mut self.new_data));
         let port = self.port.as_ref().filter(|_| std::mem::take(&mut self.new_port));
-        [data.map(|data| data.socket().as_raw_fd()), port.map(AsRawFd::as_raw_fd)]
+        let timer = self.timer.as_ref().filter(|_| std::mem::take(&mut self.new_timer));
+        [
+            data.map(|data| data.socket().as_raw_fd()),
+            port.map(AsRawFd::as_raw_fd),
+            timer.map(|timer| timer.as_fd().as_raw_fd()),
+        ]
+    }
+
+    /// Has the timer become readable after this time.
+    pub(crate) fn set_timer(&mut self, time: Duration) -> io::Result<()> {
+        if self.timer.is_none() {
+            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+            self.timer = Some(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?);
+            self.new_timer = true;
+        }
+        let timer = self.timer.as_ref().expect("it was made, if it was not there");
+        let time = Expiration::OneShot(TimeSpec::from_duration(time));
+        Ok(timer.set(time, TimerSetTimeFlags::empty())?)
+    }
+
+    pub(crate) fn drop_timer(&mut self) {
+        self.timer = None;
+        self.new_timer = false;
     }
 
     /// The socket that an action which was not ready waits for, and what for.

@@ -41,7 +41,7 @@ use super::login::{self, Login};
 use super::path::VirtualPath;
 use super::reply;
 use super::security::Security;
-use super::transfer::{Progress, Route, Transfer};
+use super::transfer::{Progress, Route, SETTLE, Transfer};
 
 /// The largest buffer that is kept between two commands, in bytes.
 const KEPT_BYTES: usize = 512;
@@ -266,7 +266,8 @@ impl Session {
     }
 
     fn transferred(&mut self, mut transfer: Box<Transfer>, event: Event<'_>) {
-        if matches!(event, Event::TimedOut) && !transfer.is_connecting() {
+        let is_waiting = transfer.is_connecting() || transfer.is_settling();
+        if matches!(event, Event::TimedOut) && !is_waiting {
             self.farewell = Some(reply::IDLE);
         }
         let progress = transfer.handle(event, self.peer);
@@ -382,6 +383,7 @@ impl crate::session::Session for Session {
         let idle = self.settings.idle_timeout;
         let limit = match &self.state {
             State::Transferring(transfer) if transfer.is_connecting() => CONNECT_LIMIT.min(idle),
+            State::Transferring(transfer) if transfer.is_settling() => SETTLE,
             State::Pausing if self.output.is_empty() => login::PAUSE,
             _ if !self.login.is_complete() => LOGIN_LIMIT.min(idle),
             _ => idle,

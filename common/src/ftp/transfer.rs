@@ -3,8 +3,8 @@
 //! ```text
 //!  Connect ──> Secure (PROT P) ──> Move <──> Work (a job, where bytes pass through the session)
 //!     │          │                  │         │
-//!     └──────────┴──────────────────┴─────────┴──> Close ──> Commit (uploads) ──> finished
-//!                                                    └──────────┴──> Remove ────> finished
+//!     └──────────┴──────────────────┴─────────┴──> Close ──> Settle ──> Commit (uploads) ──> finished
+//!                                                    └─────────┴──────────┴──> Remove ────> finished
 //! ```
 //!
 //! **Invariant:** it succeeds when its data connection was closed in order and, for an upload, the
@@ -13,12 +13,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::job::Root;
 use crate::session::{Action, Chan, Event, TlsConfig};
 
 use super::payload::Payload;
 use super::reply;
+
+/// How long an upload waits, when its last byte is there, for a sign that its client is not: one
+/// that is killed closes its data connection first and its control connection a little later, and
+/// stream mode has no other mark of the end (RFC 959 §3.4.1). TLS has one, and nothing to wait for.
+pub(super) const SETTLE: Duration = Duration::from_millis(5);
 
 /// How the data connection comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,8 @@ pub(super) enum Step {
     Move,
     Work,
     Close,
+    /// Whether the client is still there is waited for.
+    Settle,
     Commit,
     Remove,
 }
@@ -88,7 +96,12 @@ impl Transfer {
 
     /// Whether the client may still cut it, or ask how it goes.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.step, Step::Connect | Step::Secure | Step::Move)
+        matches!(self.step, Step::Connect | Step::Secure | Step::Move | Step::Settle)
+    }
+
+    /// Whether it waits for nothing but [`SETTLE`].
+    pub(super) fn is_settling(&self) -> bool {
+        self.step == Step::Settle
     }
 
     pub(super) fn is_upload(&self) -> bool {
@@ -108,6 +121,7 @@ impl Transfer {
             Step::Move => self.payload.moving(),
             Step::Work => Action::Run(self.payload.work()),
             Step::Close => Action::Close(Chan::Data),
+            Step::Settle => Action::Pause,
             Step::Commit => Action::Run(self.payload.commit(root)),
             Step::Remove => Action::Run(self.payload.remove(root)),
         }
@@ -121,6 +135,7 @@ impl Transfer {
             Step::Move => self.shifted(event),
             Step::Work => self.worked(event),
             Step::Close => return self.closed(&event),
+            Step::Settle => self.settled(&event),
             Step::Commit => return self.committed(event),
             Step::Remove => return Progress::Finished,
         }
@@ -128,7 +143,7 @@ impl Transfer {
     }
 
     /// Cuts it, with this reply. A second failure does not hide the first. One that is being
-    /// closed is still lost; one whose connection is closed is out of the client's hands.
+    /// closed is still lost; one that is given its name is out of the client's hands.
     pub(super) fn fail(&mut self, reply: &'static str) {
         if !matches!(self.step, Step::Commit | Step::Remove) {
             self.failure.get_or_insert(reply);
@@ -207,11 +222,19 @@ impl Transfer {
             return Progress::Finished;
         };
         self.step = match (self.failure, temporary) {
+            (None, true) if self.security.is_none() => Step::Settle,
             (None, _) => Step::Commit,
             (Some(_), true) => Step::Remove,
             (Some(_), false) => return Progress::Finished,
         };
         Progress::Some
+    }
+
+    fn settled(&mut self, event: &Event<'_>) {
+        match event {
+            Event::TimedOut => self.step = Step::Commit,
+            _ => self.fail(reply::LOCAL_ERROR),
+        }
     }
 
     fn committed(&mut self, event: Event<'_>) -> Progress {

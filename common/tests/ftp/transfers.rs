@@ -215,6 +215,8 @@ fn a_failure_of_the_last_step_is_no_success() {
         assert!(matches!(world.session.poll(), Action::Close(Chan::Data)));
         if job {
             world.session.handle(Event::Closed);
+            assert!(matches!(world.session.poll(), Action::Pause));
+            world.session.handle(Event::TimedOut);
             assert!(matches!(world.session.poll(), Action::Run(_)));
             world.answer(failed(io::ErrorKind::QuotaExceeded));
         } else {
@@ -225,6 +227,22 @@ fn a_failure_of_the_last_step_is_no_success() {
     };
     fails_at(false, "229 150 426");
     fails_at(true, "229 150 452");
+}
+
+/// Such a client closes its data connection first, as if all had been sent.
+#[test]
+fn an_upload_whose_client_is_killed_is_not_taken_for_whole() {
+    let mut world = World::logged_in().file("a", b"old");
+    world.upload.extend(b"half of the n");
+    world.data_actions = 2;
+    assert_eq!(world.tell("EPSV\r\nSTOR a\r\n"), Stop::Data);
+    world.session.handle(Event::Received(0));
+    world.session.handle(Event::Closed);
+    assert!(matches!(world.session.poll(), Action::Pause));
+    assert_eq!(world.tell(""), Stop::End);
+    assert_eq!(world.codes(), "229 150 426");
+    assert_eq!(world.names(), ["a"]);
+    assert_eq!(world.content("a"), b"old");
 }
 
 #[test]

@@ -230,10 +230,13 @@ impl World {
 
     /// Performs one action. A read of the data connection is answered by how much there is to read.
     pub(crate) fn step(&mut self) -> Result<Event<'static>, Stop> {
+        let patience = self.session.deadline().limit;
         let action = self.session.poll();
         match action {
             Action::Read(Chan::Control) => return Err(Stop::Command),
             Action::End => return Err(Stop::End),
+            // One that is too short for anybody to notice passes.
+            Action::Pause if patience < Duration::from_millis(100) => return Ok(Event::TimedOut),
             Action::Pause => return Err(Stop::Pause),
             Action::Write(Chan::Control, bytes) => {
                 self.said.extend_from_slice(bytes);
