@@ -43,8 +43,14 @@ impl TlsOptions {
                     .map_err(|error| format!("--tls-self-signed: cannot make one: {error}"));
             }
             (Some(certificate), Some(key), false) => (read_chain(certificate)?, read_key(key)?),
-            (Some(_), None, false) => return Err(String::from("--tls-cert needs --tls-key")),
-            (None, Some(_), false) => return Err(String::from("--tls-key needs --tls-cert")),
+            (Some(_), None, false) => {
+                return Err(String::from("--tls-cert needs --tls-key: give the file with its key"));
+            }
+            (None, Some(_), false) => {
+                return Err(String::from(
+                    "--tls-key needs --tls-cert: give the file with the certificate",
+                ));
+            }
             (_, _, true) => {
                 return Err(String::from(
                     "give either --tls-cert and --tls-key, or --tls-self-signed",
@@ -69,8 +75,18 @@ fn config(certificates: Chain, key: PrivateKeyDer<'static>) -> Result<Arc<TlsCon
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?;
     let control = builder.with_no_client_auth().with_single_cert(certificates, key);
-    let mut control = control.map_err(|error| {
-        format!("--tls-cert and --tls-key do not go together or cannot be used: {error}")
+    let mut control = control.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            String::from("--tls-key is not the key of the first certificate in --tls-cert")
+        }
+        rustls::Error::General(_) => String::from(
+            "--tls-key is of a kind that TLS cannot use here: make it RSA of 2048 bits or more, \
+             ECDSA on P-256 or P-384, or Ed25519",
+        ),
+        rustls::Error::InvalidCertificate(_) => String::from(
+            "--tls-cert holds no certificate of X.509 version 3, which is what TLS needs",
+        ),
+        other => format!("--tls-cert and --tls-key cannot be used: {other}"),
     })?;
     control.ticketer = ring::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?;
     let mut data = control.clone();
@@ -96,9 +112,11 @@ fn make(listen: SocketAddr) -> Result<(Chain, PrivateKeyDer<'static>), rcgen::Er
 fn read_chain(path: &Path) -> Result<Chain, String> {
     let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Chain, _>>);
     match chain {
-        Ok(chain) if chain.is_empty() => {
-            Err(format!("--tls-cert {}: there is no certificate in it", path.display()))
-        }
+        Ok(chain) if chain.is_empty() => Err(format!(
+            "--tls-cert {}: there is no certificate in PEM in it; `openssl x509 -inform der` \
+                 makes one of DER",
+            path.display()
+        )),
         chain => chain.map_err(|error| format!("--tls-cert {}: {}", path.display(), said(&error))),
     }
 }
@@ -111,7 +129,9 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 fn said(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => String::from("there is no private key in it"),
+        pem::Error::NoItemsFound => String::from(
+            "there is no private key in PEM in it that needs no password; `openssl pkey` makes one",
+        ),
         other => format!("this is not PEM as it should be: {other:?}"),
     }
 }

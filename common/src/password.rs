@@ -82,6 +82,11 @@ impl Hash {
         Output::new(output).map_err(unfit)
     }
 
+    /// What a check of one costs that [`of`](Self::of) has made.
+    pub fn usual_cost() -> u64 {
+        u64::from(Params::DEFAULT_M_COST) * u64::from(Params::DEFAULT_T_COST)
+    }
+
     /// What a check costs, in blocks of memory that are filled.
     pub fn cost(&self) -> u64 {
         Params::try_from(&self.0)

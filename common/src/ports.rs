@@ -25,7 +25,7 @@ pub struct PortRange {
 
 /// A text is no range of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("give two ports from 1 to 65535, the lower one first, such as 50000-50100")]
+#[error("give two ports from 1 to 65535, the lower one first, such as 20000-20100")]
 pub struct NoRange;
 
 impl PortRange {

@@ -90,7 +90,8 @@ impl Server {
         let descriptors_max =
             raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
         // Each home is a descriptor, so that the limit is raised before.
-        let users = options.users.as_deref().map(Users::open).transpose();
+        let users = options.users.as_deref().map(|file| Users::open(file, &options.root));
+        let users = users.transpose();
         let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let idle_timeout = Duration::from_secs(options.idle_timeout);
         let listener =
@@ -102,8 +103,14 @@ impl Server {
         )
         .map_err(|error| format!("cannot take over signals: {error}"))?;
         let reserved = RESERVED_DESCRIPTORS + users.count() as u64;
-        let max_connections =
-            options.max_connections.unwrap_or(descriptors_max.saturating_sub(reserved).max(1));
+        let possible = descriptors_max.saturating_sub(reserved).max(1);
+        let max_connections = options.max_connections.unwrap_or(possible);
+        if max_connections > possible {
+            return Err(format!(
+                "--max-connections {max_connections}: the descriptor limit allows {possible}; \
+                 raise it with `ulimit -n`, or give no more"
+            ));
+        }
         let max_per_ip = options.max_per_ip.unwrap_or(max_connections);
         let settings = Settings {
             root: Arc::new(root),

@@ -27,6 +27,9 @@ use crate::password::{Hash, UnfitHash};
 /// Names that everybody may use with any password. In capitals they are nobody's.
 const ANONYMOUS: [&[u8]; 2] = [b"anonymous", b"ftp"];
 
+/// How many times the usual work a check may take: some seconds, for which a reactor stands still.
+const COST_MAX: u64 = 100;
+
 /// What a user may do in their home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rights {
@@ -60,6 +63,9 @@ pub enum Mistake {
     /// It cannot be read.
     #[error("cannot read --users {0}: {1}; name a file with lines that ftp-user has printed")]
     File(PathBuf, io::Error),
+    /// Clients could fetch it, with the hashes in it.
+    #[error("--users {0} lies in {1}, which clients are served; move it elsewhere")]
+    Served(PathBuf, PathBuf),
     /// One of its lines is wrong.
     #[error("--users {0}, line {1}: {2}")]
     Line(PathBuf, usize, LineMistake),
@@ -80,6 +86,9 @@ pub enum LineMistake {
     /// The second field is no hash of a password.
     #[error("the second field is {0}; have ftp-user print the line")]
     Hash(#[from] UnfitHash),
+    /// A check would take minutes, and as long for whoever guesses.
+    #[error("its hash takes {0} times the work of one by ftp-user; have ftp-user print the line")]
+    Costly(u64),
     /// The third field is not a right.
     #[error("the rights are {0:?}; write read or write")]
     Rights(String),
@@ -137,19 +146,28 @@ pub fn line(name: &[u8], hash: &Hash, rights: Rights, home: &[u8]) -> Vec<u8> {
 }
 
 impl Users {
-    /// Reads a file of users, and opens their homes.
-    pub fn open(file: &Path) -> Result<Self, Mistake> {
+    /// Reads a file of users, of a server that serves `root`, and opens their homes.
+    pub fn open(file: &Path, root: &Path) -> Result<Self, Mistake> {
         let text = std::fs::read(file).map_err(|error| Mistake::File(file.to_owned(), error))?;
-        let mut users = Users::default();
+        let place = std::fs::canonicalize(file);
+        let (mut users, mut folders) = (Users::default(), vec![root.to_owned()]);
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if !matches!(line.trim_ascii_start(), [] | [b'#', ..]) {
-                users
-                    .add(line)
-                    .map_err(|mistake| Mistake::Line(file.to_owned(), index + 1, mistake))?;
+                let home = users.add(line);
+                folders.push(
+                    home.map_err(|mistake| Mistake::Line(file.to_owned(), index + 1, mistake))?,
+                );
             }
         }
-        Ok(users)
+        let holds = |folder: &PathBuf| match (&place, std::fs::canonicalize(folder)) {
+            (Ok(place), Ok(folder)) => place.starts_with(folder),
+            _ => false,
+        };
+        match folders.into_iter().find(holds) {
+            Some(folder) => Err(Mistake::Served(file.to_owned(), folder)),
+            None => Ok(users),
+        }
     }
 
     /// Who is called so.
@@ -169,7 +187,8 @@ impl Users {
         self.decoy.as_ref()
     }
 
-    fn add(&mut self, line: &[u8]) -> Result<(), LineMistake> {
+    /// Adds a line's user, and tells their home.
+    fn add(&mut self, line: &[u8]) -> Result<PathBuf, LineMistake> {
         let fields: Vec<&[u8]> = line.splitn(4, |&byte| byte == b':').collect();
         let [name, hash, rights, home] = fields[..] else {
             return Err(LineMistake::Fields);
@@ -184,13 +203,16 @@ impl Users {
         let home = Path::new(OsStr::from_bytes(home));
         let root = Dir::open_ambient_dir(home, ambient_authority())
             .map_err(|error| LineMistake::Home(home.to_owned(), error))?;
+        if hash.cost() > COST_MAX * Hash::usual_cost() {
+            return Err(LineMistake::Costly(hash.cost() / Hash::usual_cost()));
+        }
         let hash = Arc::new(hash);
         if self.decoy.as_ref().is_none_or(|costliest| hash.cost() > costliest.cost()) {
             self.decoy = Some(hash.clone());
         }
         let user = User { hash, rights, home: Arc::new(root) };
         self.by_name.insert(name.to_vec(), Arc::new(user));
-        Ok(())
+        Ok(home.to_owned())
     }
 }
 
@@ -210,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("users");
         std::fs::write(&file, text).unwrap();
-        Users::open(&file).map_err(|mistake| {
+        Users::open(&file, Path::new(".")).map_err(|mistake| {
             let message = mistake.to_string();
             assert_eq!(message.lines().count(), 1, "{message}");
             let place = format!("--users {}, line ", file.display());
@@ -221,7 +243,7 @@ mod tests {
     #[test]
     fn a_file_has_users_comments_and_blank_lines() {
         let costly = HASH.replace("m=8", "m=64");
-        let text = format!("# nobody\r\n\n  # me:too\na:{HASH}:read:.\r\nb c:{costly}:write:/");
+        let text = format!("# nobody\r\n\n  # me:too\na:{HASH}:read:.\r\nb c:{costly}:write:/dev");
         let users = open(text.as_bytes()).unwrap();
         assert_eq!(users.count(), 2);
         assert_eq!(users.find(b"a").unwrap().rights, Rights::Read);
@@ -230,6 +252,29 @@ mod tests {
         assert_eq!(users.decoy().unwrap().to_string(), costly);
         let nobody = open(b"# nobody\n").unwrap();
         assert!(nobody.decoy().is_none());
+    }
+
+    #[test]
+    fn a_file_that_clients_could_fetch_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let file = inner.join("users");
+        let served = |home: &Path, root: &Path| {
+            std::fs::write(&file, format!("a:{HASH}:read:{}\n", home.display())).unwrap();
+            matches!(Users::open(&file, root), Err(Mistake::Served(..)))
+        };
+        let elsewhere = Path::new("/dev");
+        assert!(served(elsewhere, folder.path()));
+        assert!(served(&inner.join("../inner"), elsewhere));
+        assert!(!served(elsewhere, elsewhere));
+    }
+
+    #[test]
+    fn a_hash_that_would_stop_a_server_is_refused() {
+        let costly = HASH.replace("m=8,t=1", "m=8,t=4000000000");
+        let message = open(format!("a:{costly}:read:/dev\n").as_bytes()).unwrap_err();
+        assert!(message.contains("times the work"), "{message}");
     }
 
     #[test]
@@ -269,7 +314,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let message = Users::open(Path::new("/no/such/file")).unwrap_err().to_string();
+        let message =
+            Users::open(Path::new("/no/such/file"), Path::new(".")).unwrap_err().to_string();
         assert!(
             message.starts_with("cannot read --users /no/such/file: No such file"),
             "{message}"

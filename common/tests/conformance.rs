@@ -144,7 +144,7 @@ static USERS: LazyLock<Users> = LazyLock::new(|| {
         "$argon2id$v=19$m=8,t=1,p=1$YSBmaXhlZCBzYWx0$ZdxW6tkjqaaRT54leQFEQD0hS+erohxgTV1gKYXeQ0U";
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), format!("user:{hash}:read:.\n")).unwrap();
-    Users::open(file.path()).unwrap()
+    Users::open(file.path(), Path::new(".")).unwrap()
 });
 
 fn names(root: &Path) -> BTreeSet<String> {

@@ -1,10 +1,12 @@
 //! A transfer, from its data connection to its final reply.
 //!
 //! ```text
-//!  Connect ──> Secure (PROT P) ──> Move <──> Work (a job, where bytes pass through the session)
+//!  Connect ──> Secure (PROT P) ──> Move <──> Work (where bytes pass through the session)
 //!     │          │                  │         │
-//!     └──────────┴──────────────────┴─────────┴──> Close ──> Settle ──> Commit (uploads) ──> finished
-//!                                                    └─────────┴──────────┴──> Remove ────> finished
+//!     └──────────┴──────────────────┴─────────┴──> Close ──────────────────> finished
+//!                                                    │
+//!                                 uploads: Settle <──┴──> Remove ──────────> finished
+//!                                            └──> Commit ──┴───────────────> finished
 //! ```
 //!
 //! **Invariant:** it succeeds when its data connection was closed in order and, for an upload, the

@@ -32,7 +32,7 @@ fn each_mistake_gets_one_line_that_names_it() {
         (&["--tls-cert", "/no/such", "--tls-key", "x"], "--tls-cert /no/such"),
         (&["--tls-cert", "/dev/null", "--tls-key", "x"], "no certificate"),
         (&["--users", "/no/such/file"], "/no/such/file"),
-        (&["--passive-ports", "50001-50000"], "the lower one first, such as 50000-50100"),
+        (&["--passive-ports", "20001-20000"], "the lower one first, such as 20000-20100"),
         (&["--passive-ports", "0-50000"], "--passive-ports"),
         (&["--passive-address", "::1"], "such as 192.0.2.1"),
         // Its first line is no user.

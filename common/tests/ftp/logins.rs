@@ -26,7 +26,7 @@ fn populated() -> (World, TempDir) {
     fs::write(homes.path().join("writer/mine"), b"mine").unwrap();
     let file = homes.path().join("users");
     fs::write(&file, lines.join("\n")).unwrap();
-    let users = Users::open(&file).unwrap();
+    let users = Users::open(&file, std::path::Path::new(".")).unwrap();
     let mut world =
         World::with(CLIENT, |settings| settings.users = users).file("public", b"public");
     assert_eq!(world.codes(), "220");
