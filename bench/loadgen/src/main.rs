@@ -74,7 +74,8 @@ struct Run {
     /// The server, as address and port; a name is resolved once.
     #[arg(long, value_parser = resolve)]
     target: SocketAddr,
-    /// What an FTP connection does over and over [default: retrieve if there is a path, else login].
+    /// What an FTP connection does over and over [default: retrieve if there is a path, else
+    /// login].
     #[arg(long, value_enum)]
     operation: Option<FtpOperation>,
     /// Who logs in by FTP.

@@ -1,11 +1,12 @@
-//! Several outcomes made one: of threads on several machines that loaded the same server at the same
-//! time. Histograms are added bucket by bucket, so that nothing is lost; percentiles are never
+//! Several outcomes made one: of threads on several machines that loaded the same server at the
+//! same time. Histograms are added bucket by bucket, so that nothing is lost; percentiles are never
 //! averaged.
 
 use hdrhistogram::Histogram;
 
 use crate::histogram::{decode, encode, summary};
 use crate::outcome::{Outcome, Summary};
+use crate::plan::Load;
 use crate::steady::Window;
 use crate::verdict::Verdict;
 
@@ -44,9 +45,9 @@ impl Outcome {
 
     /// What can be added without looking at histograms.
     fn add(&mut self, other: &Self) {
-        if self.load != other.load {
-            // A rate of several loads together.
-            self.load = None;
+        // Together they are as constant as the least constant of them.
+        if self.load.as_ref().is_none_or(Load::is_constant) {
+            self.load.clone_from(&other.load);
         }
         self.requests += other.requests;
         for (kind, count) in &other.errors {

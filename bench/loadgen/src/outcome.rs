@@ -36,7 +36,7 @@ pub struct Outcome {
     /// What the figures are worth.
     #[serde(default)]
     pub verdict: Option<Verdict>,
-    /// When requests were sent.
+    /// When requests were sent; of merged outcomes, one whose rate changes if there is one.
     #[serde(default)]
     pub load: Option<Load>,
     /// Correct replies that arrived within the measurement.
@@ -90,18 +90,18 @@ pub struct Outcome {
     /// Of those, the ones still open at the end.
     #[serde(default)]
     pub idle_held: usize,
-    /// From the instant at which a request was to be sent to the last byte of its reply. In a closed
-    /// loop the service time.
+    /// From the instant at which a request was to be sent to the last byte of its reply. In a
+    /// closed loop the service time.
     #[serde(default)]
     pub response_us: Summary,
     /// From the actual send of a request to the last byte of its reply.
     pub service_us: Summary,
-    /// Open loop: from the instant at which a request was to be sent, and a connection was free for
-    /// it, to its actual send.
+    /// Open loop: from the instant at which a request was to be sent, and a connection was free
+    /// for it, to its actual send.
     #[serde(default)]
     pub schedule_lag_us: Option<Summary>,
-    /// Service time by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv` (or PASV),
-    /// `data_connect`, `first_byte`, `transfer`, `complete`.
+    /// Service time by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv`
+    /// (or PASV), `data_connect`, `first_byte`, `transfer`, `complete`.
     pub operations: BTreeMap<String, Summary>,
     /// Service time in nanoseconds: an HDR histogram, V2 deflated, base64.
     pub histogram: String,

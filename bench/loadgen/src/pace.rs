@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::plan::{Load, Plan};
 use crate::schedule::{Offer, Schedule};
@@ -112,8 +113,10 @@ impl Timer {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         let descriptor = timer.as_fd().as_raw_fd();
         registry.register(&mut SourceFd(&descriptor), TIMER, Interest::READABLE)?;
-        // On a machine with one processor the server would wait for it.
-        let is_alone = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+        // On a machine with one processor the server would wait for it. What counts is the machine:
+        // a thread that is confined to one of several has that one to itself.
+        let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN);
+        let is_alone = processors.is_ok_and(|count| count == Some(1));
         Ok(Self { timer, awake_before: if is_alone { Duration::ZERO } else { AWAKE_BEFORE } })
     }
 

@@ -62,6 +62,16 @@ pub enum Load {
     },
 }
 
+impl Load {
+    /// Whether a steady state is to be expected.
+    pub fn is_constant(&self) -> bool {
+        match self {
+            Self::Closed { .. } => true,
+            Self::Open { rate, .. } => rate.is_constant(),
+        }
+    }
+}
+
 impl Default for Load {
     fn default() -> Self {
         Self::Closed { think: Duration::ZERO }

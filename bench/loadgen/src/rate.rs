@@ -40,8 +40,7 @@ impl FromStr for Rate {
                 return Ok(rate);
             }
             Err(format!(
-                "a rate of {number} a second is impossible: between {SLOWEST_PER_S} and \
-                 {FASTEST_PER_S} are not"
+                "a rate of {number} a second is impossible; give {SLOWEST_PER_S} to {FASTEST_PER_S}"
             ))
         };
         if let Some((from, to)) = text.split_once("..") {

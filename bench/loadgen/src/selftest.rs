@@ -228,6 +228,7 @@ fn wrk(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()>
         let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
         table.remark(case, &words)?;
     }
+    table.remark(case, "(after it has filled in what it takes to be missing)")?;
     Ok(())
 }
 

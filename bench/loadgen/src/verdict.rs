@@ -7,7 +7,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
-use crate::plan::Load;
 use crate::steady::Window;
 
 const BUSY_MAX: f64 = 0.8;
@@ -79,7 +78,12 @@ pub struct Verdict {
 impl Verdict {
     /// Judges an outcome.
     pub fn of(outcome: &Outcome) -> Self {
-        let checks = [errors, silence, client, rate, little, drift, noise, samples];
+        let checks: &[fn(&Outcome) -> Objection] = if outcome.requests == 0 {
+            // Nothing else can be said of nothing.
+            &[errors, silence]
+        } else {
+            &[errors, silence, client, rate, little, drift, noise, samples]
+        };
         let mut objections = checks.iter().filter_map(|check| check(outcome));
         let Some((word, reason)) = objections.next() else {
             return Self { word: Word::Valid, reason: figures(outcome), also: Vec::new() };
@@ -157,11 +161,7 @@ fn little(outcome: &Outcome) -> Objection {
 }
 
 fn drift(outcome: &Outcome) -> Objection {
-    let is_constant = match &outcome.load {
-        Some(Load::Open { rate, .. }) => rate.is_constant(),
-        _ => true,
-    };
-    if !is_constant {
+    if outcome.load.as_ref().is_some_and(|load| !load.is_constant()) {
         return None;
     }
     let rate = |window: &Window| Some(window.replies as f64);

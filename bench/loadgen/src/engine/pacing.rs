@@ -1,8 +1,9 @@
 //! Which request goes when, over which connection.
 //!
-//! In a closed loop a place in flight that is free is used at once, or after a pause. In an open loop
-//! the connections that have one stand in a list: the one that is free the longest gets what is due,
-//! so that all are used alike. What is due and finds the list empty waits in the schedule's backlog.
+//! In a closed loop a place in flight that is free is used at once, or after a pause. In an open
+//! loop the connections that have one stand in a list: the one that is free the longest gets what
+//! is due, so that all are used alike. What is due and finds the list empty waits in the schedule's
+//! backlog.
 
 use std::time::{Duration, Instant};
 

@@ -28,8 +28,8 @@ pub(super) fn exponential(quantile: f64, mean: f64) -> f64 {
     -(1.0 - quantile).ln() * mean
 }
 
-/// The response times in seconds of arrivals from `from_s` to `to_s`, in order of their length, when
-/// one connection serves all of them and takes as long for each (Lindley's recursion).
+/// The response times in seconds of arrivals from `from_s` to `to_s`, in order of their length,
+/// when one connection serves all of them and takes as long for each (Lindley's recursion).
 pub(super) fn queue(mut schedule: Schedule, service_s: f64, from_s: f64, to_s: f64) -> Vec<f64> {
     let mut free_s = 0.0_f64;
     let mut responses = Vec::new();

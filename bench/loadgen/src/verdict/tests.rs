@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::outcome::Summary;
+use crate::plan::Load;
 use crate::rate::Rate;
 use crate::schedule::Arrivals;
 use crate::steady::WINDOWS;
