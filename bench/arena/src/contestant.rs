@@ -166,7 +166,9 @@ impl Server {
         }
         let orphans = self.orphans(&tree);
         if !orphans.is_empty() {
-            faults.push(format!("left {} processes behind: killed", orphans.len()));
+            if !self.may_be_cut {
+                faults.push(format!("left {} processes behind: killed", orphans.len()));
+            }
             kill_all(&orphans);
         }
         faults

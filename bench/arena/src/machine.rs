@@ -18,6 +18,9 @@ pub(crate) struct Machine {
     /// The commit, with `+` behind it when there were changes on top, those of results aside.
     pub(crate) commit: String,
     pub(crate) backlog_limit: String,
+    /// Where it is not told, the record is of before it was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) congestion_control: String,
     pub(crate) placement: Placement,
     /// Where the files lie that are served; records of before it was told have nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -55,6 +58,7 @@ impl Machine {
             rustc: said(Command::new("rustc").arg("--version")).unwrap_or_else(unknown),
             commit: commit.map_or_else(unknown, |commit| commit + mark),
             backlog_limit: one_line("/proc/sys/net/core/somaxconn"),
+            congestion_control: one_line("/proc/sys/net/ipv4/tcp_congestion_control"),
             placement: Placement::choose(&allowed()),
             served_from: String::new(),
         }

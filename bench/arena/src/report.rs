@@ -258,13 +258,15 @@ fn machine(run: &Run) -> String {
         (Some(server), Some(client)) => format!("server on processor {server}, client on {client}"),
         _ => "not pinned: server and client share the processors".to_owned(),
     };
-    let files = match machine.served_from.as_str() {
+    let told = |what: &str, value: &str| match value {
         "" => String::new(),
-        folder => format!("; files served from {folder}"),
+        value => format!("; {what} {value}"),
     };
+    let congestion = told("congestion control", &machine.congestion_control);
+    let files = told("files served from", &machine.served_from);
     let mut text = format!(
-        "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit {}; \
-         {placement}{files}. Started {}, seed {}.",
+        "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit \
+         {}{congestion}; {placement}{files}. Started {}, seed {}.",
         machine.cpu,
         machine.cores,
         machine.memory_mib,
@@ -384,7 +386,8 @@ order, each in a fresh process.
   served every connection.
 - **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
   connection sends its next request when it has the reply. `CLIENT-BOUND`: the client was busy for
-  over 80% of the time, so this would be its own speed; CPU per request counts all the same.
+  over 80% of the time, so this is its own speed, and the server's is that or more; CPU per request
+  counts all the same.
 - **served**: connections that got at least one reply, of those that asked, in the worst block.
 - **switches/request**: voluntary and involuntary context switches of the tree. `≥`: threads ended
   while it was measured and took their counts with them.
@@ -395,9 +398,10 @@ order, each in a fresh process.
   costs the server nothing.
 - **KiB/session**: the same for each idle session that has logged in, where all of them are held.
   `≤`: with the whole server in it, for its workers were made ahead of the sessions.
-- **idle held**: idle sessions that had logged in and were still open at the end, in the worst block.
-- `STARVED`: no request was answered. `ERRORS`: requests failed. `FAILED`: the server did not start,
-  died, or answered wrongly. The words are below the table.";
+- **idle held**: idle sessions that had logged in and were still open at the end, in the worst
+  block.
+- `STARVED`: no request was answered, nor a part of a file moved. `ERRORS`: requests failed.
+  `FAILED`: the server did not start, died, or answered wrongly. The words are below the table.";
 
 #[cfg(test)]
 mod tests;

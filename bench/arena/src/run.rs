@@ -20,6 +20,8 @@ use crate::workload::Workload;
 
 /// A rough allowance for starting, verifying and stopping, for the time that is foretold.
 const OVERHEAD_MS: u64 = 100;
+/// The same for each idle session that logs in, with the slowest servers in mind.
+const IDLE_LOGIN_MS: u64 = 2;
 /// A request may be silent for the whole of a cell: starving is a finding, not an error.
 const PATIENCE_BEYOND_CELL: Duration = Duration::from_secs(5);
 
@@ -64,7 +66,8 @@ pub(crate) fn planned_ms(header: &Header) -> u64 {
 }
 
 fn cell_ms(workload: &Workload) -> u64 {
-    workload.warm_up_ms + workload.duration_ms + OVERHEAD_MS
+    let sessions = if workload.idle_ones_log_in() { workload.idle_connections as u64 } else { 0 };
+    workload.warm_up_ms + workload.duration_ms + OVERHEAD_MS + sessions * IDLE_LOGIN_MS
 }
 
 /// Measures cell after cell until the plan is done or `stop` is set; the writer has what came out.

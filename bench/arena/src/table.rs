@@ -123,7 +123,7 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         }));
     }
     columns.push((unit.speed_column(), |line, _| match line.worst() {
-        Verdict::ClientBound => "CLIENT-BOUND".to_owned(),
+        Verdict::ClientBound => format!("≥ {} CLIENT-BOUND", middle(line.reached())),
         _ => middle(line.speed()),
     }));
     columns.push(("p50 µs", |line, _| middle(line.latency(|one| one.service_us.p50))));
@@ -174,11 +174,13 @@ impl Line<'_> {
 
     /// Requests or bytes a second by block; none where the client was what was measured.
     pub(crate) fn speed(&self) -> Blocks {
-        if self.worst() == Verdict::ClientBound {
-            return Blocks::new();
-        }
+        if self.worst() == Verdict::ClientBound { Blocks::new() } else { self.reached() }
+    }
+
+    /// The same, which the server could exceed where the client was what was measured.
+    fn reached(&self) -> Blocks {
         let unit = Unit::of(self.workload);
-        self.blocks(Verdict::Valid, |outcome, _| unit.speed_of(outcome))
+        self.blocks(Verdict::ClientBound, |outcome, _| unit.speed_of(outcome))
     }
 
     /// What it is ranked by: the memory of an idle session where that is asked, else the CPU.
@@ -214,7 +216,8 @@ impl Line<'_> {
         if self.worst() == Verdict::ClientBound {
             return Blocks::new();
         }
-        self.blocks(Verdict::Valid, |outcome, _| Some(of(outcome)))
+        let was_any = |outcome: &Outcome| outcome.requests > 0;
+        self.blocks(Verdict::Valid, |outcome, _| was_any(outcome).then(|| of(outcome)))
     }
 
     fn footprint(&self, of: fn(&Footprint) -> f64) -> Blocks {

@@ -288,8 +288,8 @@ blocks = 5
         );
         check(
             &format!("{GOOD}payload_bytes = 7\n"),
-            "w/sample.toml:10: payload_bytes: expected none, only an echo and what is stored have a \
-             size",
+            "w/sample.toml:10: payload_bytes: expected none, only an echo and what is stored have \
+             a size",
         );
         check(
             &format!("{GOOD}file_bytes = 7\nexpected_bytes = 8\n"),

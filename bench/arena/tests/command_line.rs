@@ -23,6 +23,31 @@ fn an_unknown_architecture_gets_the_names_there_are() {
 }
 
 #[test]
+fn an_unknown_server_of_other_people_gets_the_names_there_are() {
+    check(&["run", "--peer", "apache"], "no peer is named apache; there are: ");
+}
+
+#[test]
+fn a_malformed_file_of_a_contestant_is_told_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("odd.toml"), "description = \"D\"\nport = 21\n").unwrap();
+    let path = folder.path().display().to_string();
+    check(&["run", "--peers", "--contestants", &path], "odd.toml:2: port: unknown field `port`");
+}
+
+#[test]
+fn a_server_of_other_people_that_is_not_here_is_told_with_the_way_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "description = \"D\"\nprotocols = [\"ftp\"]\norder = 101\nio = \"epoll\"\n\
+                programs = [\"no-such-program\"]\narguments = []\nversion_arguments = []\n\
+                get = \"apt-get install it\"\n";
+    fs::write(folder.path().join("absent.toml"), text).unwrap();
+    let path = folder.path().display().to_string();
+    let said = "absent is not here; get it by: apt-get install it";
+    check(&["run", "--peer", "absent", "--contestants", &path], said);
+}
+
+#[test]
 fn a_malformed_workload_file_is_told_by_its_line() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("odd.toml"), "title = \"T\"\nconections = 3\n").unwrap();

@@ -140,6 +140,7 @@ fn run() -> Run {
         commit: "0123456789ab".to_owned(),
         backlog_limit: "4096".to_owned(),
         placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        congestion_control: String::new(),
         served_from: String::new(),
     };
     let header = Header {
@@ -222,6 +223,8 @@ fn run_beside_a_peer() -> Run {
         ..workload("logins")
     };
     let idle = Workload { idle_connections: 100, workers: None, ..logins.clone() };
+    run.header.machine.congestion_control = "reno".to_owned();
+    run.header.machine.served_from = "/dev/shm (memory)".to_owned();
     run.header.workloads = vec![logins, Workload { name: "idle".to_owned(), ..idle }];
     let peer = contestant("other", 101, Io::Processes, false);
     let version = Some("other 1.2".to_owned());
