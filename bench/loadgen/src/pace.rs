@@ -25,6 +25,9 @@ pub(crate) const TIMER: Token = Token(usize::MAX - 1);
 /// processor, it keeps it meanwhile.
 const AWAKE_BEFORE: Duration = Duration::from_micros(60);
 
+/// A poll's own timeout is in whole milliseconds, and rounded up.
+const POLL_LATE_MAX: Duration = Duration::from_millis(2);
+
 pub(crate) enum Pace {
     /// A reply is followed by the next request.
     Closed,
@@ -87,7 +90,7 @@ impl Pace {
             return wait;
         };
         let until_due = due.saturating_duration_since(now);
-        if until_due >= wait {
+        if until_due >= wait + POLL_LATE_MAX {
             return wait;
         }
         let (Self::Thinking { timer, .. } | Self::Open { timer, .. }) = self else {
@@ -95,7 +98,7 @@ impl Pace {
         };
         match until_due.checked_sub(timer.awake_before).filter(|sleep| !sleep.is_zero()) {
             // The timer wakes it; a timer that cannot be set must not make it late.
-            Some(sleep) if timer.set(sleep).is_ok() => wait,
+            Some(sleep) if timer.set(due, sleep).is_ok() => wait,
             _ => Duration::ZERO,
         }
     }
@@ -103,25 +106,36 @@ impl Pace {
 
 /// Wakes a poll to the microsecond, where its own timeout has milliseconds.
 pub(crate) struct Timer {
-    timer: TimerFd,
+    descriptor: TimerFd,
+    /// For what it is set already; it never goes off before its time.
+    set_for: Option<Instant>,
     awake_before: Duration,
 }
 
 impl Timer {
     fn new(registry: &Registry) -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let descriptor = timer.as_fd().as_raw_fd();
-        registry.register(&mut SourceFd(&descriptor), TIMER, Interest::READABLE)?;
+        let descriptor = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let raw = descriptor.as_fd().as_raw_fd();
+        registry.register(&mut SourceFd(&raw), TIMER, Interest::READABLE)?;
         // On a machine with one processor the server would wait for it. What counts is the machine:
         // a thread that is confined to one of several has that one to itself.
         let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN);
         let is_alone = processors.is_ok_and(|count| count == Some(1));
-        Ok(Self { timer, awake_before: if is_alone { Duration::ZERO } else { AWAKE_BEFORE } })
+        Ok(Self {
+            descriptor,
+            set_for: None,
+            awake_before: if is_alone { Duration::ZERO } else { AWAKE_BEFORE },
+        })
     }
 
-    fn set(&self, sleep: Duration) -> nix::Result<()> {
+    fn set(&mut self, due: Instant, sleep: Duration) -> nix::Result<()> {
+        if self.set_for == Some(due) {
+            return Ok(());
+        }
         let once = Expiration::OneShot(TimeSpec::from_duration(sleep));
-        self.timer.set(once, TimerSetTimeFlags::empty())
+        self.descriptor.set(once, TimerSetTimeFlags::empty())?;
+        self.set_for = Some(due);
+        Ok(())
     }
 }
