@@ -21,8 +21,7 @@ use crate::schedule::{Offer, Schedule};
 /// The token of the timer.
 pub(crate) const TIMER: Token = Token(usize::MAX - 1);
 
-/// A sleeping thread needs about so long to be awake. Where the server may be on the same
-/// processor, it keeps it meanwhile.
+/// How long before something is due a thread is woken: waking takes about so long.
 const AWAKE_BEFORE: Duration = Duration::from_micros(60);
 
 /// A poll's own timeout is in whole milliseconds, and rounded up.

@@ -20,7 +20,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Load, Plan, Protocol};
 use crate::rate::Rate;
 use crate::schedule::{Arrivals, Schedule};
-use crate::{Phase, run as measure};
+use crate::{Phase, run as run_plan};
 use server::{Latency, Server};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -39,10 +39,6 @@ pub fn run(program: &Path, stop: &AtomicBool, out: &mut dyn Write) -> anyhow::Re
     let cases: [Case; 7] = [fixed, exponential, queue, stall, wrk, stopped, floor];
     for case in cases {
         case(&mut table, program, stop)?;
-        if stop.load(Ordering::Relaxed) {
-            writeln!(table.out, "stopped")?;
-            return Ok(false);
-        }
     }
     let summary = if table.all_good { "all as arithmetic says" } else { "NOT as arithmetic says" };
     writeln!(table.out, "{summary}")?;
@@ -114,6 +110,17 @@ fn plan(
         duration,
         ..Plan::default()
     }
+}
+
+/// A run to its end: half a measurement would be compared with the arithmetic of a whole one.
+fn measure(
+    plan: &Plan,
+    stop: &AtomicBool,
+    on_phase: &mut dyn FnMut(Phase),
+) -> anyhow::Result<Outcome> {
+    let outcome = run_plan(plan, stop, on_phase)?;
+    anyhow::ensure!(!outcome.stopped, "stopped before the end");
+    Ok(outcome)
 }
 
 fn response_ms(outcome: &Outcome, quantile: f64) -> anyhow::Result<f64> {
@@ -206,9 +213,7 @@ fn stall(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<(
 /// Another generator, in a closed loop, if it is installed: to show what it does not see.
 fn wrk(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
     let case = "the same, by wrk";
-    if stop.load(Ordering::Relaxed) {
-        return Ok(());
-    }
+    anyhow::ensure!(!stop.load(Ordering::Relaxed), "stopped before the end");
     let server = Server::start(STALL)?;
     let url = format!("http://{}/", server.address());
     let output = Command::new("wrk")
