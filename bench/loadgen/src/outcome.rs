@@ -114,7 +114,7 @@ pub struct Outcome {
     /// The same of each phase.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub operation_histograms: BTreeMap<String, String>,
-    /// The parts of the measurement, of equal length.
+    /// The parts of the measurement, of equal length; of a run that was stopped, the whole ones.
     #[serde(default)]
     pub windows: Vec<Window>,
     /// CPU time of the generator's threads for each correct reply, in microseconds.

@@ -17,6 +17,7 @@ use crate::pace::Pace;
 use crate::plan::{Load, Plan, Protocol};
 use crate::record::Recorder;
 use crate::report::{Pulse, Report};
+use crate::steady::WINDOWS;
 use crate::system;
 use crate::verdict::Verdict;
 use crate::{Error, Glimpse, Phase};
@@ -123,7 +124,9 @@ fn outcome(
     outcome.histogram = encode(&recorder.service_ns);
     outcome.response_histogram = recorder.response_ns.as_ref().map(encode);
     outcome.schedule_lag_histogram = recorder.lag_ns.as_ref().map(encode);
-    outcome.windows = recorder.windows.to_vec();
+    // Of a run that was stopped, those that are whole.
+    let whole = WINDOWS as f64 * per(seconds, plan.duration.as_secs_f64());
+    outcome.windows = recorder.windows[..WINDOWS.min(whole as usize)].to_vec();
     outcome.client_cpu_us_per_request = per(cpu_time.as_secs_f64() * 1e6, requests);
     outcome.first_error = recorder.first_error;
     outcome
