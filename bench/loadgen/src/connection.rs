@@ -22,15 +22,35 @@ pub(crate) struct Connection<S> {
     pub(crate) data: Socket,
     /// Tells the events of the present sockets from those of earlier ones.
     pub(crate) generation: u32,
-    /// When each request in flight was sent, the oldest first.
-    pub(crate) sent_at: VecDeque<Instant>,
+    /// The requests in flight, the oldest first.
+    pub(crate) in_flight: VecDeque<Request>,
+    /// How many of its places in flight are taken by a pause for thought.
+    pub(crate) thinking: usize,
+    /// It is in the list of those that arrivals may have.
+    pub(crate) is_listed: bool,
+    /// Since when it has a free place, in nanoseconds since the start.
+    pub(crate) free_since_ns: u64,
     /// Requests since the connection opened.
     pub(crate) requested: u64,
     /// When the present phase of the conversation began.
     pub(crate) phase_began: Instant,
     /// Failures in a row.
     pub(crate) failures: u32,
-    pub(crate) served: bool,
+    /// Replies within the measurement.
+    pub(crate) served: u64,
+}
+
+/// A request in flight: when it was to be sent, and when it was. In a closed loop both are one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) due: Instant,
+    pub(crate) sent: Instant,
+}
+
+impl Request {
+    pub(crate) fn at(now: Instant) -> Self {
+        Self { due: now, sent: now }
+    }
 }
 
 #[derive(Default)]
@@ -46,21 +66,23 @@ impl<S: Session> Connection<S> {
             control: Socket::default(),
             data: Socket::default(),
             generation: 0,
-            sent_at: VecDeque::with_capacity(plan.pipeline),
+            in_flight: VecDeque::with_capacity(plan.pipeline),
+            thinking: 0,
+            is_listed: false,
+            free_since_ns: 0,
             requested: 0,
             phase_began: Instant::now(),
             failures: 0,
-            served: false,
+            served: 0,
         }
     }
 
-    /// When may the next request go? The one place that paces: in a closed loop, as soon as fewer
-    /// requests are in flight than the plan has.
+    /// How many requests may be sent now, so that no more are in flight than the plan has.
     pub(crate) fn allowance(&self, plan: &Plan) -> usize {
         if !self.session.is_ready() {
             return 0;
         }
-        let free = plan.pipeline - self.sent_at.len();
+        let free = plan.pipeline - self.in_flight.len() - self.thinking;
         match plan.requests_per_connection {
             Some(limit) => (limit - self.requested).min(free as u64) as usize,
             None => free,
@@ -101,8 +123,13 @@ impl<S: Session> Connection<S> {
 
     /// Whether what is awaited, a reply or a phase, is older than `timeout`.
     pub(crate) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
-        let since = self.sent_at.front().unwrap_or(&self.phase_began);
-        self.control.stream.is_some() && now.saturating_duration_since(*since) > timeout
+        let since = match self.in_flight.front() {
+            Some(request) => request.sent,
+            // Open, and nothing is asked for.
+            None if self.control.is_open && self.session.is_ready() => return false,
+            None => self.phase_began,
+        };
+        self.control.stream.is_some() && now.saturating_duration_since(since) > timeout
     }
 
     /// Closes both sockets and forgets what was in flight.
@@ -110,7 +137,8 @@ impl<S: Session> Connection<S> {
         self.control = Socket::default();
         self.data = Socket::default();
         self.generation = self.generation.wrapping_add(1);
-        self.sent_at.clear();
+        self.in_flight.clear();
+        self.thinking = 0;
         self.requested = 0;
     }
 

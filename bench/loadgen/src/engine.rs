@@ -12,6 +12,9 @@
 //! a connection that fails is reopened after a pause that doubles; in the steady state a request
 //! costs one read, one write, one look at the clock and no allocation.
 
+mod measuring;
+mod pacing;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Read, Write as _};
@@ -28,10 +31,12 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::Error;
 use crate::client::{Channel, Session, Step};
-use crate::connection::{Connection, Socket, connect, pack, unpack};
+use crate::connection::{Connection, Request, Socket, connect, pack, unpack};
+use crate::pace::{Pace, TIMER, Thought};
 use crate::plan::Plan;
 use crate::record::{Failure, Kind, Operation, Recorder};
-use crate::system::thread_cpu_time;
+use crate::report::{Pulse, Report};
+use crate::steady::Flow;
 
 /// The token of the waker by which the run announces a phase.
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -50,17 +55,6 @@ const WRITES_PER_TURN: usize = 8;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// What a thread has found.
-pub(crate) struct Report {
-    pub(crate) recorder: Recorder,
-    pub(crate) served: usize,
-    pub(crate) cpu_time: Duration,
-    /// The share of the measurement that this thread was on a CPU.
-    pub(crate) busy: f64,
-    /// Still open: a harness may want to look at the server before they close.
-    pub(crate) _open: Vec<TcpStream>,
-}
-
 pub(crate) struct Worker<S> {
     poll: Poll,
     plan: Arc<Plan>,
@@ -71,34 +65,54 @@ pub(crate) struct Worker<S> {
     /// Connections that may have more to read, or to write of an upload.
     unfinished: Vec<Token>,
     next_sweep: Instant,
+    /// The start, from which the schedule counts.
+    epoch: Instant,
+    pace: Pace,
+    flow: Flow,
+    /// Requests sent, in the warm-up too.
+    requested: u64,
 }
 
 impl<S: Session> Worker<S> {
-    pub(crate) fn new(poll: Poll, plan: Arc<Plan>, sessions: Vec<S>) -> Self {
+    pub(crate) fn new(
+        poll: Poll,
+        plan: Arc<Plan>,
+        sessions: Vec<S>,
+        pace: Pace,
+        epoch: Instant,
+    ) -> Self {
         let connections = sessions.into_iter().map(|session| Connection::new(session, &plan));
+        let mut recorder = Recorder::new();
+        if matches!(pace, Pace::Open { .. }) {
+            recorder.is_open_loop();
+        }
         Self {
             connections: connections.collect(),
             poll,
             plan,
-            recorder: Recorder::new(),
+            recorder,
             pauses: BinaryHeap::new(),
             unfinished: Vec::new(),
-            next_sweep: Instant::now(),
+            next_sweep: epoch,
+            epoch,
+            pace,
+            flow: Flow::default(),
+            requested: 0,
         }
     }
 
     /// Runs until the phase is done.
-    pub(crate) fn run(mut self, phase: &AtomicU8) -> Result<Report, Error> {
+    pub(crate) fn run(mut self, phase: &AtomicU8, pulse: &Pulse) -> Result<Report, Error> {
         let mut events = Events::with_capacity(EVENTS);
         let mut buffer = vec![0; BUFFER_BYTES];
-        let mut measured = None;
+        let mut began = None;
         for index in 0..self.connections.len() {
-            self.attempt(index, |worker| worker.open(index));
+            self.attempt(index, |worker| worker.begin(index));
         }
         let mut spun = Duration::ZERO;
         loop {
             let asked = Instant::now();
-            let wait = if self.plan.busy_poll { Duration::ZERO } else { self.wait() };
+            let wait = self.wait(asked);
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(system(error));
@@ -107,28 +121,27 @@ impl<S: Session> Worker<S> {
             }
             match phase.load(Ordering::Relaxed) {
                 DONE => break,
-                MEASURING if measured.is_none() => {
-                    measured = Some((Instant::now(), thread_cpu_time().map_err(system)?));
+                MEASURING if began.is_none() => {
+                    began = Some(self.measure().map_err(system)?);
                     spun = Duration::ZERO;
-                    self.recorder.measuring = true;
                 }
                 _ => {}
             }
+            let has_nothing = events.is_empty() && self.unfinished.is_empty();
+            let requested = self.requested;
             self.turn(&events, &mut buffer);
             // Time in which it asked and there was nothing is not work.
-            if self.plan.busy_poll && events.is_empty() {
+            if wait.is_zero() && has_nothing && self.requested == requested {
                 spun += asked.elapsed();
             }
+            self.publish(pulse);
         }
-        let mut cpu_time = Duration::ZERO;
-        let mut busy = 0.0;
-        if let Some((began, cpu_before)) = measured {
-            cpu_time = thread_cpu_time().map_err(system)?.saturating_sub(cpu_before + spun);
-            busy = cpu_time.as_secs_f64() / began.elapsed().as_secs_f64();
-        }
-        let served = self.connections.iter().filter(|connection| connection.served).count();
-        let open = self.connections.into_iter().filter_map(|connection| connection.control.stream);
-        Ok(Report { recorder: self.recorder, served, cpu_time, busy, _open: open.collect() })
+        self.report(began, spun).map_err(system)
+    }
+
+    fn nanoseconds(&self, now: Instant) -> u64 {
+        // Of 30 days at most.
+        (now - self.epoch).as_nanos() as u64
     }
 
     /// Does all that is possible now.
@@ -145,31 +158,33 @@ impl<S: Session> Worker<S> {
             }
         }
         for event in events {
-            if event.token() != WAKE && self.is_current(event.token()) {
+            if ![WAKE, TIMER].contains(&event.token()) && self.is_current(event.token()) {
                 let (index, channel, _) = unpack(event.token());
                 self.attempt(index, |worker| worker.progress(index, channel, event, buffer));
             }
         }
-        self.look_at_the_clock();
+        let now = Instant::now();
+        self.look_at_the_clock(now);
+        self.keep_pace(now);
     }
 
     /// How long to wait for events at most.
-    fn wait(&self) -> Duration {
-        if !self.unfinished.is_empty() {
+    fn wait(&mut self, now: Instant) -> Duration {
+        if self.plan.busy_poll || !self.unfinished.is_empty() {
             return Duration::ZERO;
         }
         let pause = self.pauses.peek().map_or(self.next_sweep, |Reverse((until, _))| *until);
-        pause.min(self.next_sweep).saturating_duration_since(Instant::now())
+        let wait = pause.min(self.next_sweep).saturating_duration_since(now);
+        self.pace.rest(self.epoch, now, wait)
     }
 
     /// Reopens what has paused long enough, and gives up what is overdue.
-    fn look_at_the_clock(&mut self) {
-        let now = Instant::now();
+    fn look_at_the_clock(&mut self, now: Instant) {
         while let Some(&Reverse((until, index))) = self.pauses.peek()
             && until <= now
         {
             self.pauses.pop();
-            self.attempt(index, |worker| worker.open(index));
+            self.attempt(index, |worker| worker.begin(index));
         }
         if now < self.next_sweep {
             return;
@@ -193,8 +208,8 @@ impl<S: Session> Worker<S> {
 
     fn fail(&mut self, index: usize, failure: Failure) {
         self.recorder.failure(failure);
+        self.close(index);
         let connection = &mut self.connections[index];
-        connection.close();
         let pause = SHORTEST_PAUSE * 2_u32.pow(connection.failures.min(6));
         connection.failures += 1;
         self.pauses.push(Reverse((Instant::now() + pause.min(LONGEST_PAUSE), index)));
@@ -206,17 +221,47 @@ impl<S: Session> Worker<S> {
         self.connections[index].generation == generation
     }
 
-    fn open(&mut self, index: usize) -> Result<(), Failure> {
-        let connection = &mut self.connections[index];
-        connection.close();
-        connection.session.reset();
-        connection.phase_began = Instant::now();
-        if connection.session.is_one_request() {
-            connection.sent_at.push_back(connection.phase_began);
+    /// Makes a connection ready for its requests; one that is a request itself waits for its turn.
+    fn begin(&mut self, index: usize) -> Result<(), Failure> {
+        let now = Instant::now();
+        if matches!(self.pace, Pace::Open { .. })
+            && self.connections[index].session.is_one_request()
+        {
+            self.close(index);
+            self.list(index, self.nanoseconds(now));
+            return Ok(());
         }
+        self.open(index, Request::at(now))
+    }
+
+    /// Connects. If all that follows counts as one request, it is this one.
+    fn open(&mut self, index: usize, request: Request) -> Result<(), Failure> {
+        self.close(index);
+        if self.connections[index].session.is_one_request() {
+            self.enter(index, request);
+        }
+        let connection = &mut self.connections[index];
+        connection.session.reset();
+        connection.phase_began = request.sent;
         let token = pack(index, Channel::Control, connection.generation);
         connection.control = connect(self.plan.target, token, self.poll.registry())?;
         Ok(())
+    }
+
+    /// Closes a connection. What it had in flight has left the system.
+    fn close(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let lost = connection.in_flight.len();
+        connection.close();
+        if lost > 0 {
+            let now_ns = self.nanoseconds(Instant::now());
+            (0..lost).for_each(|_| self.flow.leave(now_ns));
+        }
+        if std::mem::take(&mut self.connections[index].is_listed)
+            && let Pace::Open { free, .. } = &mut self.pace
+        {
+            free.retain(|listed| *listed != index);
+        }
     }
 
     /// Does what an event makes possible.
@@ -305,6 +350,11 @@ impl<S: Session> Worker<S> {
             let read = if discards { discard(stream, buffer) } else { stream.read(buffer) };
             let count = match read {
                 Ok(0) => {
+                    if channel == Channel::Control && self.may_end(index) {
+                        return self.begin(index);
+                    }
+                    let connection = &mut self.connections[index];
+                    let socket = connection.socket(channel);
                     if channel == Channel::Data {
                         *socket = Socket::default();
                     }
@@ -341,12 +391,18 @@ impl<S: Session> Worker<S> {
                     connection.data = connect(address, token, self.poll.registry())?;
                 }
                 Step::Replied => {
-                    let sent_at = connection.sent_at.pop_front().ok_or_else(|| {
+                    let request = connection.in_flight.pop_front().ok_or_else(|| {
                         Failure::new(Kind::WrongLength, "more replies than requests")
                     })?;
-                    self.recorder.reply(now - sent_at);
+                    self.recorder.reply(request.due, request.sent, now);
+                    self.flow.leave((now - self.epoch).as_nanos() as u64);
                     connection.failures = 0;
-                    connection.served |= self.recorder.measuring;
+                    connection.served += u64::from(self.recorder.measuring);
+                    if let Pace::Thinking { think, until, .. } = &mut self.pace {
+                        connection.thinking += 1;
+                        let generation = connection.generation;
+                        until.push_back(Thought { until: now + *think, index, generation });
+                    }
                 }
             }
         }
@@ -373,7 +429,7 @@ impl<S: Session> Worker<S> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            self.recorder.sent(count);
+            self.recorder.wrote(count);
             if connection.session.data_wrote(count) {
                 connection.data = Socket::default();
                 connection.session.ended(Channel::Data)?;
@@ -382,29 +438,6 @@ impl<S: Session> Worker<S> {
         }
         self.unfinished.push(pack(index, Channel::Data, self.connections[index].generation));
         Ok(())
-    }
-
-    /// Sends what may be sent now, or reopens a connection that has done its part.
-    fn send(&mut self, index: usize, now: Instant) -> Result<(), Failure> {
-        let connection = &mut self.connections[index];
-        let is_over = connection.session.is_over();
-        if is_over && !connection.sent_at.is_empty() {
-            return Err(Failure::closed_early());
-        }
-        let is_used_up = self
-            .plan
-            .requests_per_connection
-            .is_some_and(|limit| connection.requested == limit && connection.sent_at.is_empty());
-        if is_over || is_used_up {
-            return self.open(index);
-        }
-        for _ in 0..connection.allowance(&self.plan) {
-            connection.session.request();
-            connection.sent_at.push_back(now);
-            connection.requested += 1;
-            connection.phase_began = now;
-        }
-        connection.flush()
     }
 }
 

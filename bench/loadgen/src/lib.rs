@@ -8,19 +8,34 @@
 mod client;
 mod connection;
 mod engine;
+mod histogram;
 mod idle;
+mod merge;
 mod outcome;
+mod pace;
 mod plan;
+mod rate;
 mod record;
+mod report;
 mod run;
+mod schedule;
+pub mod selftest;
+mod steady;
 mod system;
 pub mod usage;
+mod verdict;
 
 use std::io;
+use std::time::Duration;
 
+pub use histogram::{decode, hgrm};
 pub use outcome::{Outcome, Summary};
-pub use plan::{FtpOperation, Plan, Protocol};
-pub use run::run;
+pub use plan::{FtpOperation, Load, Plan, Protocol};
+pub use rate::Rate;
+pub use run::{run, run_watched};
+pub use schedule::Arrivals;
+pub use steady::Window;
+pub use verdict::{Verdict, Word};
 
 /// Why a run could not be made. What the server does wrong is no `Error`: it is in the [`Outcome`].
 #[derive(Debug, thiserror::Error)]
@@ -64,4 +79,19 @@ pub enum Phase {
     Measuring,
     /// It ended now. The connections are still open, and silent, until the callback returns.
     Done,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Glimpse {
+    /// How long it has measured; `None` while it warms up.
+    pub measured: Option<Duration>,
+    /// Correct replies within the measurement so far.
+    pub requests: u64,
+    /// Failures so far.
+    pub errors: u64,
+    /// Open loop: what was shed within the measurement so far.
+    pub shed: u64,
+    /// Open loop: arrivals that wait for a connection.
+    pub waiting: u64,
 }

@@ -1,5 +1,7 @@
 //! The command line of the load generator. What it does is in the library.
 
+mod show;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use loadgen::{FtpOperation, Outcome, Plan, Protocol, Summary};
+use loadgen::{Arrivals, FtpOperation, Load, Outcome, Plan, Protocol, Rate, selftest};
 
 /// Drives one server over many connections, checks every reply, and says how long each took.
 #[derive(Parser)]
@@ -23,11 +25,45 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs one measurement in a closed loop.
+    /// Runs one measurement: in a closed loop, or with `--rate` in an open one.
     ///
-    /// Exit code: 0 if all replies were correct, 3 if there were errors or nothing was served,
-    /// 2 if the command line or the machine does not allow the run.
+    /// Exit code: 0 if the verdict is VALID, 3 if it is another, 2 if the command line or the
+    /// machine does not allow the run.
     Run(Box<Run>),
+    /// Merges the outcomes of several generators that loaded a server together, without loss.
+    ///
+    /// Exit code: as of a run.
+    Merge(Merge),
+    /// Measures servers whose latency is known, and compares what it finds with what it must be.
+    ///
+    /// Exit code: 0 if all is found, 3 if not.
+    Selftest,
+    /// Serves the self-test: tells its address, then answers until standard input ends.
+    #[command(hide = true)]
+    TestServer,
+}
+
+#[derive(Args)]
+struct Output {
+    /// Write the outcome as JSON to this file, or with `-` to standard output instead of a table.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the percentiles of the response time to this file, as tools of `HdrHistogram` read
+    /// them, in microseconds.
+    #[arg(long)]
+    hgrm: Option<PathBuf>,
+    /// The same of the service time.
+    #[arg(long)]
+    hgrm_service: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Merge {
+    /// What `run --json` wrote.
+    #[arg(required = true)]
+    outcomes: Vec<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Args)]
@@ -55,9 +91,24 @@ struct Run {
     /// Size of an echo message, or of an FTP file to store.
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
-    /// Connections that work.
+    /// Connections that work; in an open loop the bound on them.
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Open loop: requests a second, such as 5000, a ramp 1000..5000 or steps 1000,2000,5000.
+    #[arg(long)]
+    rate: Option<Rate>,
+    /// Open loop: how arrivals follow each other.
+    #[arg(long, value_enum, default_value_t, requires = "rate")]
+    arrivals: Arrivals,
+    /// Open loop: seed of Poisson arrivals.
+    #[arg(long, default_value_t = 1, requires = "rate")]
+    seed: u64,
+    /// Open loop: so many arrivals wait for a free connection; more are shed.
+    #[arg(long, default_value_t = 65_536, requires = "rate")]
+    backlog: usize,
+    /// Closed loop: the pause from a reply to the next request of a connection.
+    #[arg(long, value_parser = humantime::parse_duration, conflicts_with = "rate")]
+    think: Option<Duration>,
     /// Threads of the generator.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -91,19 +142,24 @@ struct Run {
     /// Never sleep while waiting for replies; for threads that have a processor of their own.
     #[arg(long)]
     busy_poll: bool,
-    /// Write the outcome as JSON to this file, or with `-` to standard output instead of a table.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = match Arguments::try_parse() {
+    let command = match Arguments::try_parse() {
         Ok(arguments) => arguments.command,
         Err(error) => return loadgen::usage::refuse("loadgen", &error),
     };
-    match execute(*arguments) {
-        Ok(outcome) if outcome.errors.is_empty() && outcome.requests > 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(3),
+    let is_good = match command {
+        Command::Run(arguments) => run(*arguments),
+        Command::Merge(arguments) => merge(&arguments),
+        Command::Selftest => self_test(),
+        Command::TestServer => selftest::serve_until_end_of_input().map(|()| true),
+    };
+    match is_good {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(3),
         Err(error) => {
             eprintln!("loadgen: {error:#}");
             ExitCode::from(2)
@@ -111,37 +167,99 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(arguments: Run) -> anyhow::Result<Outcome> {
-    let json = arguments.json.clone();
-    let to_stdout = json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    let plan = arguments.into_plan()?;
+/// True if the outcome is valid.
+fn run(arguments: Run) -> anyhow::Result<bool> {
     // Opened first, so that a path that cannot be written does not cost a whole run.
-    let file = match &json {
-        Some(path) if !to_stdout => {
-            let create = File::create(path);
-            Some(create.with_context(|| format!("cannot write {}", path.display()))?)
-        }
-        _ => None,
-    };
+    let files = Files::create(&arguments.output)?;
+    let plan = arguments.into_plan()?;
+    let stop = stop_on_signals()?;
+    let mut line = show::Live::new(&plan);
+    let outcome =
+        loadgen::run_watched(&plan, &stop, &mut |_| {}, &mut |glimpse| line.show(glimpse));
+    line.clear();
+    finish(&outcome?, Some(&plan), files)
+}
 
+fn merge(arguments: &Merge) -> anyhow::Result<bool> {
+    let files = Files::create(&arguments.output)?;
+    let mut merged: Option<Outcome> = None;
+    for path in &arguments.outcomes {
+        let name = || format!("cannot merge {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(name)?;
+        let outcome: Outcome = serde_json::from_str(&text).with_context(name)?;
+        match &mut merged {
+            None => merged = Some(outcome),
+            Some(merged) => {
+                merged.merge(&outcome).map_err(anyhow::Error::msg).with_context(name)?;
+            }
+        }
+    }
+    finish(&merged.context("there is nothing to merge")?, None, files)
+}
+
+fn self_test() -> anyhow::Result<bool> {
+    let stop = stop_on_signals()?;
+    let program = std::env::current_exe().context("this program cannot be found")?;
+    selftest::run(&program, &stop, &mut io::stdout())
+}
+
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The second one ends the program at once.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let outcome = loadgen::run(&plan, &stop, &mut |_| {})?;
+    Ok(stop)
+}
 
-    let text = serde_json::to_string_pretty(&outcome)? + "\n";
-    let printed = if to_stdout { text.clone() } else { table(&plan, &outcome) };
+/// Where an outcome goes beside the terminal.
+struct Files {
+    json_to_stdout: bool,
+    json: Option<File>,
+    hgrm: Option<File>,
+    hgrm_service: Option<File>,
+}
+
+impl Files {
+    fn create(output: &Output) -> anyhow::Result<Self> {
+        let create = |path: &Option<PathBuf>| {
+            let create = |path: &PathBuf| {
+                File::create(path).with_context(|| format!("cannot write {}", path.display()))
+            };
+            path.as_ref().map(create).transpose()
+        };
+        let is_stdout = |path: &PathBuf| path.as_os_str() == "-";
+        let json_to_stdout = output.json.as_ref().is_some_and(is_stdout);
+        Ok(Self {
+            json_to_stdout,
+            json: create(&output.json.clone().filter(|path| !is_stdout(path)))?,
+            hgrm: create(&output.hgrm)?,
+            hgrm_service: create(&output.hgrm_service)?,
+        })
+    }
+}
+
+/// Puts an outcome everywhere that it is to go. True if it is valid.
+fn finish(outcome: &Outcome, plan: Option<&Plan>, files: Files) -> anyhow::Result<bool> {
+    let json = serde_json::to_string_pretty(outcome)? + "\n";
+    let printed = if files.json_to_stdout { json.clone() } else { show::table(plan, outcome) };
     match io::stdout().lock().write_all(printed.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
-    if let Some(mut file) = file {
-        file.write_all(text.as_bytes()).context("cannot write the JSON file")?;
+    if let Some(mut file) = files.json {
+        file.write_all(json.as_bytes()).context("cannot write the JSON file")?;
     }
-    Ok(outcome)
+    let response = outcome.response_histogram.as_ref().unwrap_or(&outcome.histogram);
+    for (file, blob) in [(files.hgrm, response), (files.hgrm_service, &outcome.histogram)] {
+        if let Some(mut file) = file {
+            let histogram = loadgen::decode(blob).map_err(anyhow::Error::msg)?;
+            file.write_all(loadgen::hgrm(&histogram).as_bytes())
+                .context("cannot write the .hgrm file")?;
+        }
+    }
+    Ok(outcome.verdict.as_ref().is_some_and(loadgen::Verdict::is_valid))
 }
 
 impl Run {
@@ -167,6 +285,12 @@ impl Run {
             (None, Protocol::Http) => "/plaintext".to_owned(),
             (None, Protocol::Ftp | Protocol::Echo) => String::new(),
         };
+        let load = match self.rate {
+            Some(rate) => {
+                Load::Open { rate, arrivals: self.arrivals, seed: self.seed, backlog: self.backlog }
+            }
+            None => Load::Closed { think: self.think.unwrap_or_default() },
+        };
         Ok(Plan {
             protocol: self.protocol,
             target: self.target,
@@ -175,6 +299,7 @@ impl Run {
             password: self.password,
             path,
             payload_bytes: self.payload_bytes,
+            load,
             connections: self.connections,
             threads: self.threads,
             pipeline: self.pipeline,
@@ -199,62 +324,4 @@ fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
         }
         Err(error) => bail!("the name cannot be resolved ({error}); give an address"),
     }
-}
-
-/// The outcome for people.
-fn table(plan: &Plan, outcome: &Outcome) -> String {
-    let mut text = String::new();
-    if outcome.requests == 0 {
-        text.push_str("no reply arrived within the measurement\n");
-        errors(&mut text, outcome);
-        return text;
-    }
-    let mut line = |label: &str, value: String| labelled(&mut text, label, &value);
-    let stopped = if outcome.stopped { ", stopped early" } else { "" };
-    line("requests", format!("{} in {:.2} s{stopped}", outcome.requests, outcome.elapsed_s));
-    line("rate", format!("{:.1} /s", outcome.rate_per_s));
-    let megabytes = outcome.bytes_received as f64 / 1e6;
-    line("received", format!("{megabytes:.1} MB, {:.1} MB/s", megabytes / outcome.elapsed_s));
-    if outcome.bytes_sent > 0 {
-        let megabytes = outcome.bytes_sent as f64 / 1e6;
-        line("stored", format!("{megabytes:.1} MB, {:.1} MB/s", megabytes / outcome.elapsed_s));
-    }
-    let (served, offered) = (outcome.connections_served, outcome.connections_offered);
-    line("connections", format!("{served} served of {offered}"));
-    if plan.idle_connections > 0 {
-        let ready = outcome.idle_ready.unwrap_or(plan.idle_connections);
-        let planned = plan.idle_connections;
-        line("idle", format!("{} held of {ready} opened of {planned}", outcome.idle_held));
-    }
-    let (cpu, busy) = (outcome.client_cpu_us_per_request, 100.0 * outcome.client_busy);
-    line("client", format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"));
-    errors(&mut text, outcome);
-    let mut line = |label: &str, value: String| labelled(&mut text, label, &value);
-    let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
-    let heads = columns.map(|column| format!("{column:>11}")).concat();
-    line("\nµs", format!(" {heads}"));
-    line("service", row(&outcome.service_us));
-    for (operation, summary) in &outcome.operations {
-        line(operation, row(summary));
-    }
-    text
-}
-
-fn errors(text: &mut String, outcome: &Outcome) {
-    for (kind, count) in &outcome.errors {
-        labelled(text, "error", &format!("{count} × {kind}"));
-    }
-    if let Some(first) = &outcome.first_error {
-        labelled(text, "first error", first);
-    }
-}
-
-fn labelled(text: &mut String, label: &str, value: &str) {
-    use std::fmt::Write;
-    writeln!(text, "{label:<12}{value}").expect("a string takes all");
-}
-
-fn row(summary: &Summary) -> String {
-    let Summary { p50, p90, p99, p999, p9999, max, mean, .. } = *summary;
-    [p50, p90, p99, p999, p9999, max, mean].map(|us| format!("{us:>11.1}")).concat()
 }

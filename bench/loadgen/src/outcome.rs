@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Load;
+use crate::steady::Window;
+use crate::verdict::Verdict;
+
 /// A distribution of durations in microseconds, read off a histogram of three significant digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -25,9 +29,16 @@ pub struct Summary {
     pub mean: f64,
 }
 
-/// The result of one run.
+/// The result of one run, or of several that [`Outcome::merge`] made one. Fields that have defaults
+/// are of later versions than the oldest records.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// What the figures are worth.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
+    /// When requests were sent; of merged outcomes, one whose rate changes if there is one.
+    #[serde(default)]
+    pub load: Option<Load>,
     /// Correct replies that arrived within the measurement.
     pub requests: u64,
     /// Failures by kind, in the warm-up and the measurement.
@@ -39,6 +50,24 @@ pub struct Outcome {
     pub elapsed_s: f64,
     /// `requests` over `elapsed_s`.
     pub rate_per_s: f64,
+    /// Open loop: `arrivals` over `elapsed_s`.
+    #[serde(default)]
+    pub rate_intended_per_s: Option<f64>,
+    /// Open loop: requests that were due within the measurement.
+    #[serde(default)]
+    pub arrivals: u64,
+    /// Open loop: those of them that were sent by its end.
+    #[serde(default)]
+    pub sent: u64,
+    /// Open loop: those that found neither a free connection nor room in the backlog.
+    #[serde(default)]
+    pub shed: u64,
+    /// Requests that had no reply yet at the end, those in the backlog too.
+    #[serde(default)]
+    pub unfinished: usize,
+    /// Requests in flight and in the backlog: the mean over the measurement.
+    #[serde(default)]
+    pub in_system: f64,
     /// Everything received within the measurement, headers and FTP replies too.
     pub bytes_received: u64,
     /// What was sent of uploads within the measurement.
@@ -48,23 +77,57 @@ pub struct Outcome {
     pub connections_offered: usize,
     /// Connections that got at least one correct reply within the measurement.
     pub connections_served: usize,
+    /// The others.
+    #[serde(default)]
+    pub connections_never_served: usize,
+    /// Jain's index of how evenly replies were spread over connections: 1 if each got as many as
+    /// every other, 1/n if one of n got all.
+    #[serde(default)]
+    pub jain: f64,
     /// Idle connections that were opened, and for FTP logged in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_ready: Option<usize>,
     /// Of those, the ones still open at the end.
     #[serde(default)]
     pub idle_held: usize,
+    /// From the instant at which a request was to be sent to the last byte of its reply. In a
+    /// closed loop the service time.
+    #[serde(default)]
+    pub response_us: Summary,
     /// From the actual send of a request to the last byte of its reply.
     pub service_us: Summary,
-    /// The same by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv` (or
-    /// PASV), `data_connect`, `first_byte`, `transfer`, `complete`.
+    /// Open loop: from the instant at which a request was to be sent, and a connection was free
+    /// for it, to its actual send.
+    #[serde(default)]
+    pub schedule_lag_us: Option<Summary>,
+    /// Service time by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv`
+    /// (or PASV), `data_connect`, `first_byte`, `transfer`, `complete`.
     pub operations: BTreeMap<String, Summary>,
     /// Service time in nanoseconds: an HDR histogram, V2 deflated, base64.
     pub histogram: String,
+    /// Open loop: the same of response times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_histogram: Option<String>,
+    /// Open loop: the same of schedule lags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_lag_histogram: Option<String>,
+    /// The same of each phase.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operation_histograms: BTreeMap<String, String>,
+    /// The parts of the measurement, of equal length; of a run that was stopped, the whole ones.
+    #[serde(default)]
+    pub windows: Vec<Window>,
     /// CPU time of the generator's threads for each correct reply, in microseconds.
     pub client_cpu_us_per_request: f64,
-    /// The share of its time that the busiest thread spent on a CPU, 0 to 1.
+    /// The share of its time that the busiest thread was at work, 0 to 1; asking again and again
+    /// whether there is something is no work.
     pub client_busy: f64,
+    /// The share of the time in which a thread had something to do but no processor.
+    #[serde(default)]
+    pub client_delayed: f64,
+    /// The share of the machine's processor time that its hypervisor gave to others.
+    #[serde(default)]
+    pub stolen: f64,
     /// Whether the run was told to stop before its time.
     pub stopped: bool,
 }

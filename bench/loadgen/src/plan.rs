@@ -6,10 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::rate::Rate;
+use crate::schedule::Arrivals;
 
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 const DEEPEST_PIPELINE: usize = 4096;
 const LARGEST_PAYLOAD_BYTES: usize = 1 << 30;
+const LONGEST_BACKLOG: usize = 10_000_000;
 
 /// The conversation that every connection holds with the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -36,7 +39,46 @@ pub enum FtpOperation {
     Store,
 }
 
-/// One measurement in a closed loop: each connection sends its next request when a reply arrives.
+/// What decides when a request is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Load {
+    /// The reply before: a connection sends its next request when it has one, or some time later.
+    Closed {
+        /// From a reply to the next request of a connection.
+        #[serde(with = "humantime_serde")]
+        think: Duration,
+    },
+    /// A schedule that knows nothing of replies.
+    Open {
+        /// Of all connections together.
+        rate: Rate,
+        /// How arrivals follow each other.
+        arrivals: Arrivals,
+        /// Of the random numbers.
+        seed: u64,
+        /// So many arrivals wait for a connection at most; the others are shed.
+        backlog: usize,
+    },
+}
+
+impl Load {
+    /// Whether a steady state is to be expected.
+    pub fn is_constant(&self) -> bool {
+        match self {
+            Self::Closed { .. } => true,
+            Self::Open { rate, .. } => rate.is_constant(),
+        }
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self::Closed { think: Duration::ZERO }
+    }
+}
+
+/// One measurement: who is asked what, over how many connections, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The conversation.
@@ -57,7 +99,10 @@ pub struct Plan {
     pub path: String,
     /// The size of an echo's message, or of what is stored.
     pub payload_bytes: usize,
-    /// Connections that work.
+    /// When requests are sent.
+    #[serde(default)]
+    pub load: Load,
+    /// Connections that work; in an open loop the bound on what is in flight, with `pipeline`.
     pub connections: usize,
     /// Threads of the generator; never more than there are connections.
     pub threads: usize,
@@ -99,6 +144,7 @@ impl Default for Plan {
             password: nobody(),
             path: "/plaintext".to_owned(),
             payload_bytes: 64,
+            load: Load::default(),
             connections: 64,
             threads: 1,
             pipeline: 1,
@@ -133,6 +179,16 @@ impl Plan {
         }
         if self.pipeline > DEEPEST_PIPELINE {
             return refuse("a pipeline holds at most 4096 requests");
+        }
+        match &self.load {
+            Load::Closed { think } if *think > LONGEST => {
+                return refuse("a pause for thought is at most 30 days");
+            }
+            Load::Open { backlog, .. } if *backlog > LONGEST_BACKLOG => {
+                return refuse("at most 10000000 arrivals wait in the backlog");
+            }
+            Load::Open { rate, .. } => rate.check().map_err(Error::Plan)?,
+            Load::Closed { .. } => {}
         }
         let breaks_a_line = |byte: u8| byte.is_ascii_control();
         let words = [&self.path, &self.user, &self.password];

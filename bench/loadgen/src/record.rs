@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+
+use crate::steady::{WINDOWS, Window};
 
 /// Longer durations are recorded as this one.
 const LONGEST_NS: u64 = 3_600_000_000_000;
@@ -102,9 +104,19 @@ pub(crate) struct Recorder {
     /// Replies and durations count only now; failures count always.
     pub(crate) measuring: bool,
     pub(crate) requests: u64,
+    /// Requests that were due within the measurement and have been sent.
+    pub(crate) sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) service_ns: Histogram<u64>,
+    /// In an open loop; in a closed one it is the same as the service time.
+    pub(crate) response_ns: Option<Histogram<u64>>,
+    /// In an open loop: how late requests were sent for which a connection was free.
+    pub(crate) lag_ns: Option<Histogram<u64>>,
+    pub(crate) windows: [Window; WINDOWS],
+    window: usize,
+    window_ends: Instant,
+    window_length: Duration,
     pub(crate) first_error: Option<String>,
     operations_ns: [Option<Histogram<u64>>; Operation::NAMES.len()],
     errors: [u64; Kind::NAMES.len()],
@@ -117,17 +129,55 @@ impl Recorder {
             requests: 0,
             bytes_received: 0,
             bytes_sent: 0,
+            sent: 0,
             service_ns: histogram(),
+            response_ns: None,
+            lag_ns: None,
+            windows: Default::default(),
+            window: 0,
+            window_ends: Instant::now(),
+            window_length: Duration::ZERO,
             first_error: None,
             operations_ns: Default::default(),
             errors: Default::default(),
         }
     }
 
-    pub(crate) fn reply(&mut self, took: Duration) {
-        if self.measuring {
-            self.requests += 1;
-            self.service_ns.saturating_record(nanoseconds(took));
+    /// Response times and lags will be recorded too.
+    pub(crate) fn is_open_loop(&mut self) {
+        self.response_ns = Some(histogram());
+        self.lag_ns = Some(histogram());
+    }
+
+    /// The measurement begins, and is to last so long.
+    pub(crate) fn measure(&mut self, now: Instant, duration: Duration) {
+        self.measuring = true;
+        self.window_length = duration / WINDOWS as u32;
+        self.window_ends = now + self.window_length;
+    }
+
+    /// A reply has come: to a request that was due at one instant and sent at another.
+    pub(crate) fn reply(&mut self, due: Instant, sent: Instant, now: Instant) {
+        if !self.measuring {
+            return;
+        }
+        self.requests += 1;
+        let mut response_ns = nanoseconds(now - sent);
+        self.service_ns.saturating_record(response_ns);
+        if let Some(histogram) = &mut self.response_ns {
+            response_ns = nanoseconds(now - due);
+            histogram.saturating_record(response_ns);
+        }
+        while now >= self.window_ends && self.window + 1 < WINDOWS {
+            self.window += 1;
+            self.window_ends += self.window_length;
+        }
+        self.windows[self.window].add(Window { replies: 1, response_ns });
+    }
+
+    pub(crate) fn lag(&mut self, late: Duration) {
+        if let Some(histogram) = self.lag_ns.as_mut().filter(|_| self.measuring) {
+            histogram.saturating_record(nanoseconds(late));
         }
     }
 
@@ -145,7 +195,7 @@ impl Recorder {
     }
 
     /// Of an upload.
-    pub(crate) fn sent(&mut self, bytes: usize) {
+    pub(crate) fn wrote(&mut self, bytes: usize) {
         if self.measuring {
             self.bytes_sent += bytes as u64;
         }
@@ -166,7 +216,18 @@ impl Recorder {
         self.requests += other.requests;
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
+        self.sent += other.sent;
         add(&mut self.service_ns, &other.service_ns);
+        for (mine, theirs) in
+            [(&mut self.response_ns, other.response_ns), (&mut self.lag_ns, other.lag_ns)]
+        {
+            if let Some(theirs) = theirs {
+                add(mine.get_or_insert_with(histogram), &theirs);
+            }
+        }
+        for (mine, theirs) in self.windows.iter_mut().zip(other.windows) {
+            mine.add(theirs);
+        }
         for (mine, theirs) in self.operations_ns.iter_mut().zip(other.operations_ns) {
             if let Some(theirs) = theirs {
                 add(mine.get_or_insert_with(histogram), &theirs);
@@ -176,6 +237,11 @@ impl Recorder {
             *mine += theirs;
         }
         self.first_error = self.first_error.take().or(other.first_error);
+    }
+
+    /// All failures.
+    pub(crate) fn failed(&self) -> u64 {
+        self.errors.iter().sum()
     }
 
     pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
@@ -211,13 +277,14 @@ mod tests {
         let mut all = Recorder::new();
         for thread in 1..=3_u64 {
             let mut recorder = Recorder::new();
-            recorder.measuring = true;
+            let start = Instant::now();
+            recorder.measure(start, Duration::from_secs(1));
             for micros in 1..=1000 {
-                recorder.reply(Duration::from_micros(micros * thread));
+                recorder.reply(start, start, start + Duration::from_micros(micros * thread));
                 recorder.phase(Operation::Banner, Duration::from_micros(micros));
             }
             recorder.received(10);
-            recorder.sent(20);
+            recorder.wrote(20);
             recorder.failure(Failure::closed_early());
             all.merge(recorder);
         }
@@ -229,9 +296,26 @@ mod tests {
     }
 
     #[test]
+    fn each_reply_is_in_the_window_in_which_it_came() {
+        let mut recorder = Recorder::new();
+        recorder.is_open_loop();
+        let start = Instant::now();
+        recorder.measure(start, Duration::from_millis(20));
+        for millis in [0, 1, 1, 7, 25] {
+            let now = start + Duration::from_millis(millis);
+            recorder.reply(start, now, now);
+        }
+        let replies = recorder.windows.map(|window| window.replies);
+        assert_eq!((replies[0], replies[1], replies[7], replies[19]), (1, 2, 1, 1));
+        assert_eq!(recorder.windows[7].response_ns, 7_000_000);
+        assert_eq!(recorder.service_ns.max(), 0);
+    }
+
+    #[test]
     fn replies_before_the_measurement_do_not_count_but_failures_do() {
         let mut recorder = Recorder::new();
-        recorder.reply(Duration::from_micros(1));
+        let now = Instant::now();
+        recorder.reply(now, now, now);
         recorder.received(1);
         recorder.failure(Failure::closed_early());
         assert_eq!((recorder.requests, recorder.bytes_received), (0, 0));

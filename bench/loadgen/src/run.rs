@@ -2,23 +2,25 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use mio::{Poll, Waker};
 
 use crate::client::{Echo, Ftp, Http, Session};
-use crate::engine::{DONE, MEASURING, Report, WAKE, WARMING, Worker};
+use crate::engine::{DONE, MEASURING, WAKE, WARMING, Worker};
+use crate::histogram::{encode, summary};
 use crate::idle::Herd;
-use crate::outcome::{Outcome, Summary};
-use crate::plan::{Plan, Protocol};
+use crate::outcome::Outcome;
+use crate::pace::Pace;
+use crate::plan::{Load, Plan, Protocol};
 use crate::record::Recorder;
+use crate::report::{Pulse, Report};
+use crate::steady::WINDOWS;
 use crate::system;
-use crate::{Error, Phase};
+use crate::verdict::Verdict;
+use crate::{Error, Glimpse, Phase};
 
 /// How often a waiting run looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -30,53 +32,109 @@ pub fn run(
     stop: &AtomicBool,
     on_phase: &mut dyn FnMut(Phase),
 ) -> Result<Outcome, Error> {
+    run_watched(plan, stop, on_phase, &mut |_| {})
+}
+
+/// The same, and shows `watch` every few hundredths of a second how far it is.
+pub fn run_watched(
+    plan: &Plan,
+    stop: &AtomicBool,
+    on_phase: &mut dyn FnMut(Phase),
+    watch: &mut dyn FnMut(&Glimpse),
+) -> Result<Outcome, Error> {
     plan.check()?;
     system::raise_descriptor_limit(plan)?;
     let mut recorder = Recorder::new();
     let herd = Herd::open(plan, stop, &mut recorder);
     let threads = Threads::start(plan)?;
 
-    threads.wait(plan.warm_up, stop);
+    threads.wait(plan.warm_up, None, stop, watch);
     let mut elapsed = Duration::ZERO;
+    let mut stolen = 0.0;
     if !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
+        let before = system::stolen_and_all_ticks();
         threads.announce(MEASURING)?;
         on_phase(Phase::Measuring);
-        threads.wait(plan.duration.saturating_sub(began.elapsed()), stop);
+        let left = plan.duration.saturating_sub(began.elapsed());
+        threads.wait(left, Some(began), stop, watch);
         threads.announce(DONE)?;
         elapsed = began.elapsed();
         on_phase(Phase::Done);
+        let after = system::stolen_and_all_ticks();
+        stolen = per(after.0 - before.0, after.1 - before.1);
     }
     let reports = threads.finish()?;
-    let idle_held = herd.held();
+    let mut outcome = outcome(plan, recorder, reports, elapsed);
+    outcome.idle_ready = Some(herd.ready());
+    outcome.idle_held = herd.held();
+    outcome.stolen = stolen;
+    outcome.stopped = stop.load(Ordering::Relaxed);
+    outcome.verdict = Some(Verdict::of(&outcome));
+    Ok(outcome)
+}
 
-    let served = reports.iter().map(|report| report.served).sum();
-    let cpu_time: Duration = reports.iter().map(|report| report.cpu_time).sum();
-    let busy = reports.iter().map(|report| report.busy).fold(0.0, f64::max);
+/// What all threads found together.
+fn outcome(
+    plan: &Plan,
+    mut recorder: Recorder,
+    reports: Vec<Report>,
+    elapsed: Duration,
+) -> Outcome {
+    let is_open = matches!(plan.load, Load::Open { .. });
+    let seconds = elapsed.as_secs_f64();
+    let mut outcome = Outcome {
+        load: Some(plan.load.clone()),
+        elapsed_s: seconds,
+        connections_offered: plan.connections,
+        ..Outcome::default()
+    };
+    let mut cpu_time = Duration::ZERO;
+    let mut squares = 0.0;
     for report in reports {
+        outcome.arrivals += report.arrivals;
+        outcome.shed += report.shed;
+        outcome.unfinished += report.unfinished;
+        outcome.in_system += report.in_system;
+        outcome.connections_served += report.served.connections;
+        outcome.client_busy = outcome.client_busy.max(report.used.busy);
+        outcome.client_delayed = outcome.client_delayed.max(report.used.delayed);
+        squares += report.served.sum_of_squares;
+        cpu_time += report.used.cpu_time;
         recorder.merge(report.recorder);
     }
-    let per = |total: f64, count: f64| if count > 0.0 { total / count } else { 0.0 };
-    let requests = recorder.requests;
-    Ok(Outcome {
-        requests,
-        errors: recorder.errors(),
-        elapsed_s: elapsed.as_secs_f64(),
-        rate_per_s: per(requests as f64, elapsed.as_secs_f64()),
-        bytes_received: recorder.bytes_received,
-        bytes_sent: recorder.bytes_sent,
-        connections_offered: plan.connections,
-        connections_served: served,
-        idle_ready: Some(herd.ready()),
-        idle_held,
-        service_us: summary(&recorder.service_ns),
-        operations: recorder.operations().map(|(name, h)| (name.to_owned(), summary(h))).collect(),
-        histogram: encode(&recorder.service_ns),
-        client_cpu_us_per_request: per(cpu_time.as_secs_f64() * 1e6, requests as f64),
-        client_busy: busy,
-        stopped: stop.load(Ordering::Relaxed),
-        first_error: recorder.first_error,
-    })
+    let requests = recorder.requests as f64;
+    let blobs = recorder.operations().map(|(name, histogram)| (name.to_owned(), encode(histogram)));
+    outcome.operation_histograms = blobs.collect();
+    let phases =
+        recorder.operations().map(|(name, histogram)| (name.to_owned(), summary(histogram)));
+    outcome.operations = phases.collect();
+    outcome.requests = recorder.requests;
+    outcome.sent = recorder.sent;
+    outcome.errors = recorder.errors();
+    outcome.rate_per_s = per(requests, seconds);
+    outcome.rate_intended_per_s = is_open.then(|| per(outcome.arrivals as f64, seconds));
+    outcome.bytes_received = recorder.bytes_received;
+    outcome.bytes_sent = recorder.bytes_sent;
+    outcome.connections_never_served = plan.connections - outcome.connections_served;
+    outcome.jain = per(requests * requests, plan.connections as f64 * squares);
+    outcome.service_us = summary(&recorder.service_ns);
+    outcome.response_us = summary(recorder.response_ns.as_ref().unwrap_or(&recorder.service_ns));
+    outcome.schedule_lag_us = recorder.lag_ns.as_ref().map(summary);
+    outcome.histogram = encode(&recorder.service_ns);
+    outcome.response_histogram = recorder.response_ns.as_ref().map(encode);
+    outcome.schedule_lag_histogram = recorder.lag_ns.as_ref().map(encode);
+    // Of a run that was stopped, those that are whole.
+    let whole = WINDOWS as f64 * per(seconds, plan.duration.as_secs_f64());
+    outcome.windows = recorder.windows[..WINDOWS.min(whole as usize)].to_vec();
+    outcome.client_cpu_us_per_request = per(cpu_time.as_secs_f64() * 1e6, requests);
+    outcome.first_error = recorder.first_error;
+    outcome
+}
+
+/// A share of nothing is nothing.
+fn per(total: f64, count: f64) -> f64 {
+    if count > 0.0 { total / count } else { 0.0 }
 }
 
 /// The threads of the generator. They end when this is dropped, if not before.
@@ -84,6 +142,7 @@ struct Threads {
     phase: Arc<AtomicU8>,
     wakers: Vec<Waker>,
     handles: Vec<JoinHandle<Result<Report, Error>>>,
+    pulses: Vec<Arc<Pulse>>,
 }
 
 impl Threads {
@@ -104,7 +163,9 @@ impl Threads {
             phase: Arc::new(AtomicU8::new(WARMING)),
             wakers: Vec::new(),
             handles: Vec::new(),
+            pulses: Vec::new(),
         };
+        let epoch = Instant::now();
         let plan = Arc::new(plan.clone());
         let mut number = 0..;
         let count = plan.threads.min(plan.connections);
@@ -116,12 +177,16 @@ impl Threads {
             for (session, number) in sessions.iter_mut().zip(&mut number) {
                 session.number(number);
             }
-            let worker = Worker::new(poll, Arc::clone(&plan), sessions);
+            let pace = Pace::new(&plan, thread, count, share, poll.registry());
+            let pace = pace.map_err(cannot_start)?;
+            let worker = Worker::new(poll, Arc::clone(&plan), sessions, pace, epoch);
+            let pulse = Arc::new(Pulse::default());
+            threads.pulses.push(Arc::clone(&pulse));
             let phase = Arc::clone(&threads.phase);
             let cpu = plan.cpus.get(thread % plan.cpus.len().max(1)).copied();
             let handle = thread::Builder::new().name(format!("load-{thread}")).spawn(move || {
                 cpu.map_or(Ok(()), system::pin_thread)?;
-                worker.run(&phase)
+                worker.run(&phase, &pulse)
             });
             threads.handles.push(handle.map_err(cannot_start)?);
         }
@@ -129,7 +194,13 @@ impl Threads {
     }
 
     /// Waits, unless it is told to stop or a thread has ended before its time.
-    fn wait(&self, duration: Duration, stop: &AtomicBool) {
+    fn wait(
+        &self,
+        duration: Duration,
+        measuring_since: Option<Instant>,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(&Glimpse),
+    ) {
         let deadline = Instant::now() + duration;
         while !stop.load(Ordering::Relaxed) && !self.handles.iter().any(JoinHandle::is_finished) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -137,6 +208,20 @@ impl Threads {
                 return;
             }
             thread::sleep(left.min(GLANCE));
+            watch(&self.glimpse(measuring_since));
+        }
+    }
+
+    fn glimpse(&self, measuring_since: Option<Instant>) -> Glimpse {
+        let sum = |of: fn(&Pulse) -> &AtomicU64| {
+            self.pulses.iter().map(|pulse| of(pulse).load(Ordering::Relaxed)).sum()
+        };
+        Glimpse {
+            measured: measuring_since.map(|since| since.elapsed()),
+            requests: sum(|pulse| &pulse.requests),
+            errors: sum(|pulse| &pulse.errors),
+            shed: sum(|pulse| &pulse.shed),
+            waiting: sum(|pulse| &pulse.waiting),
         }
     }
 
@@ -163,27 +248,4 @@ impl Drop for Threads {
 
 fn cannot_start(cause: io::Error) -> Error {
     Error::System { what: "cannot drive the threads of the generator", cause }
-}
-
-fn summary(nanoseconds: &Histogram<u64>) -> Summary {
-    let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
-    let at = |quantile| us(nanoseconds.value_at_quantile(quantile));
-    Summary {
-        count: nanoseconds.len(),
-        p50: at(0.5),
-        p90: at(0.9),
-        p99: at(0.99),
-        p999: at(0.999),
-        p9999: at(0.9999),
-        max: us(nanoseconds.max()),
-        mean: nanoseconds.mean() / 1e3,
-    }
-}
-
-fn encode(histogram: &Histogram<u64>) -> String {
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new()
-        .serialize(histogram, &mut bytes)
-        .expect("a vector takes all, and the counts fit");
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

@@ -49,3 +49,20 @@ pub(crate) fn pin_thread(cpu: usize) -> Result<(), Error> {
 pub(crate) fn thread_cpu_time() -> io::Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
+
+/// The time that the calling thread was ready to run and had no processor; nothing where the kernel
+/// does not count it.
+pub(crate) fn thread_run_delay() -> Duration {
+    let counters = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let delay = counters.split(' ').nth(1).and_then(|nanoseconds| nanoseconds.parse().ok());
+    Duration::from_nanos(delay.unwrap_or(0))
+}
+
+/// The machine's processor time that was stolen by its hypervisor and that there was in all, in
+/// ticks since its start; nothing where the kernel does not tell.
+pub(crate) fn stolen_and_all_ticks() -> (f64, f64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
+    let ticks: Vec<f64> = all.map(|number| number.parse().unwrap_or(0.0)).collect();
+    (ticks.get(7).copied().unwrap_or(0.0), ticks.iter().sum())
+}

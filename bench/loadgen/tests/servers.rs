@@ -294,6 +294,8 @@ fn a_run_that_is_told_to_stop_keeps_what_it_measured() {
     });
     let outcome = outcome.unwrap();
     assert!(outcome.stopped && outcome.requests > 0);
+    // What was not measured is not taken for silence.
+    assert!(outcome.windows.is_empty());
 
     plan.warm_up = Duration::from_hours(1);
     let outcome = loadgen::run(&plan, &stop, &mut |_| panic!("nothing is measured")).unwrap();

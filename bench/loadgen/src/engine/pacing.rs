@@ -1,0 +1,143 @@
+//! Which request goes when, over which connection.
+//!
+//! In a closed loop a place in flight that is free is used at once, or after a pause. In an open
+//! loop the connections that have one stand in a list: the one that is free the longest gets what
+//! is due, so that all are used alike. What is due and finds the list empty waits in the schedule's
+//! backlog.
+
+use std::time::{Duration, Instant};
+
+use super::Worker;
+use crate::client::Session;
+use crate::connection::{Request, Socket};
+use crate::pace::Pace;
+use crate::record::Failure;
+
+impl<S: Session> Worker<S> {
+    /// A request is in flight from now on.
+    pub(super) fn enter(&mut self, index: usize, request: Request) {
+        let due_ns = self.nanoseconds(request.due);
+        self.flow.enter(due_ns);
+        self.requested += 1;
+        self.connections[index].in_flight.push_back(request);
+    }
+
+    /// Whether a server may close this connection: nothing is asked, and it has answered before.
+    pub(super) fn may_end(&self, index: usize) -> bool {
+        let connection = &self.connections[index];
+        !matches!(self.pace, Pace::Closed)
+            && connection.in_flight.is_empty()
+            && connection.requested > 0
+            && connection.session.is_ready()
+    }
+
+    /// Sends what may be sent now, or reopens a connection that has done its part.
+    pub(super) fn send(&mut self, index: usize, now: Instant) -> Result<(), Failure> {
+        let connection = &mut self.connections[index];
+        let is_over = connection.session.is_over();
+        if is_over && !connection.in_flight.is_empty() {
+            return Err(Failure::closed_early());
+        }
+        let is_used_up = self
+            .plan
+            .requests_per_connection
+            .is_some_and(|limit| connection.requested == limit && connection.in_flight.is_empty());
+        if (is_over || is_used_up) && connection.thinking > 0 {
+            // It leaves now, and the next comes after the pause.
+            connection.control = Socket::default();
+            connection.data = Socket::default();
+            return Ok(());
+        }
+        if is_over || is_used_up {
+            return self.begin(index);
+        }
+        if matches!(self.pace, Pace::Open { .. }) {
+            self.connections[index].flush()?;
+            self.list(index, self.nanoseconds(now));
+            self.dispatch(now);
+            return Ok(());
+        }
+        for _ in 0..self.connections[index].allowance(&self.plan) {
+            self.request(index, Request::at(now));
+        }
+        self.connections[index].flush()
+    }
+
+    fn request(&mut self, index: usize, request: Request) {
+        self.enter(index, request);
+        let connection = &mut self.connections[index];
+        connection.session.request();
+        connection.requested += 1;
+        connection.phase_began = request.sent;
+    }
+
+    /// Sends what has become due.
+    pub(super) fn keep_pace(&mut self, now: Instant) {
+        while let Pace::Thinking { until, .. } = &mut self.pace
+            && let Some(thought) = until.pop_front_if(|thought| thought.until <= now)
+        {
+            let index = thought.index;
+            if self.connections[index].generation == thought.generation {
+                self.connections[index].thinking -= 1;
+                self.attempt(index, |worker| worker.send(index, now));
+            }
+        }
+        self.dispatch(now);
+    }
+
+    /// Gives what is due to connections that are free; the rest waits.
+    fn dispatch(&mut self, now: Instant) {
+        let mut now_ns = self.nanoseconds(now);
+        while let Pace::Open { offer, free, .. } = &mut self.pace {
+            let Some(index) = free.front().copied() else {
+                offer.wait(now_ns);
+                return;
+            };
+            let Some(due_ns) = offer.take(now_ns) else {
+                return;
+            };
+            let is_counted = offer.is_counted(due_ns);
+            free.pop_front();
+            let sent = Instant::now();
+            now_ns = self.nanoseconds(sent);
+            let connection = &mut self.connections[index];
+            connection.is_listed = false;
+            let free_since_ns = connection.free_since_ns;
+            self.recorder.sent += u64::from(is_counted);
+            if free_since_ns <= due_ns {
+                self.recorder.lag(Duration::from_nanos(now_ns.saturating_sub(due_ns)));
+            }
+            let request = Request { due: self.epoch + Duration::from_nanos(due_ns), sent };
+            self.attempt(index, |worker| worker.serve(index, request, free_since_ns));
+        }
+    }
+
+    /// Serves an arrival by a connection that is free.
+    fn serve(&mut self, index: usize, request: Request, free_since_ns: u64) -> Result<(), Failure> {
+        if self.connections[index].session.is_one_request() {
+            return self.open(index, request);
+        }
+        self.request(index, request);
+        self.connections[index].flush()?;
+        self.list(index, free_since_ns);
+        Ok(())
+    }
+
+    /// Arrivals may have this connection, if it has a place in flight.
+    pub(super) fn list(&mut self, index: usize, since_ns: u64) {
+        let Pace::Open { free, .. } = &mut self.pace else {
+            return;
+        };
+        let connection = &mut self.connections[index];
+        let has_place = if connection.session.is_one_request() {
+            connection.control.stream.is_none()
+        } else {
+            connection.control.is_open && connection.allowance(&self.plan) > 0
+        };
+        if has_place && !connection.is_listed {
+            connection.is_listed = true;
+            connection.free_since_ns = since_ns;
+            free.push_back(index);
+        }
+    }
+}

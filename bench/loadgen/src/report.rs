@@ -1,0 +1,95 @@
+//! What a thread has found, and what it publishes while it runs.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+
+use crate::record::Recorder;
+use crate::system::{thread_cpu_time, thread_run_delay};
+
+/// What a thread has found.
+pub(crate) struct Report {
+    pub(crate) recorder: Recorder,
+    pub(crate) served: Served,
+    pub(crate) used: Used,
+    /// Requests in the system, those that waited too: the mean over the measurement.
+    pub(crate) in_system: f64,
+    /// Requests that had no reply yet when the measurement ended, those that waited too.
+    pub(crate) unfinished: usize,
+    /// Requests that were due within the measurement, and those of them that were shed.
+    pub(crate) arrivals: u64,
+    pub(crate) shed: u64,
+    /// Still open: a harness may want to look at the server before they close.
+    pub(crate) _open: Vec<TcpStream>,
+}
+
+/// How the replies were spread over connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Served {
+    /// Connections with at least one.
+    pub(crate) connections: usize,
+    pub(crate) sum_of_squares: f64,
+}
+
+impl Served {
+    pub(crate) fn add(&mut self, replies: u64) {
+        self.connections += usize::from(replies > 0);
+        self.sum_of_squares += (replies as f64).powi(2);
+    }
+}
+
+/// What the measurement took of the processor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    pub(crate) cpu_time: Duration,
+    /// The share of the measurement that this thread was at work.
+    pub(crate) busy: f64,
+    /// The share in which it had something to do, but no processor.
+    pub(crate) delayed: f64,
+}
+
+/// The instant at which the measurement began, for one thread.
+pub(crate) struct Began {
+    pub(crate) at: Instant,
+    /// Time that requests had spent in the system until then.
+    pub(crate) area_ns: i128,
+    cpu_time: Duration,
+    run_delay: Duration,
+}
+
+impl Began {
+    pub(crate) fn new(at: Instant, area_ns: i128) -> io::Result<Self> {
+        let (cpu_time, run_delay) = (thread_cpu_time()?, thread_run_delay());
+        Ok(Self { at, area_ns, cpu_time, run_delay })
+    }
+
+    /// What was used until `now`, but for the time in which there was nothing to do.
+    pub(crate) fn used(&self, now: Instant, spun: Duration) -> io::Result<Used> {
+        let cpu_time = thread_cpu_time()?.saturating_sub(self.cpu_time + spun);
+        let delay = thread_run_delay().saturating_sub(self.run_delay);
+        let share = |time: Duration| time.as_secs_f64() / (now - self.at).as_secs_f64();
+        Ok(Used { cpu_time, busy: share(cpu_time), delayed: share(delay) })
+    }
+
+    pub(crate) fn in_system(&self, now: Instant, area_ns: i128) -> f64 {
+        (area_ns - self.area_ns) as f64 / (now - self.at).as_nanos() as f64
+    }
+}
+
+/// What everybody may see of a thread while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    pub(crate) requests: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) shed: AtomicU64,
+    pub(crate) waiting: AtomicU64,
+}
+
+impl Pulse {
+    pub(crate) fn publish(&self, requests: u64, errors: u64) {
+        self.requests.store(requests, Ordering::Relaxed);
+        self.errors.store(errors, Ordering::Relaxed);
+    }
+}
