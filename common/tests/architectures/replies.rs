@@ -24,6 +24,7 @@ const WRITING: &[&str] = &[
 /// What a client sends that has just logged in, and the codes that it is answered.
 const TABLE: &[(&str, &str)] = &[
     ("PASS x", "503"),
+    ("AUTH TLS\nAUTH\nPBSZ 0\nPROT P\nPROT C", "502 501 503 503 503"),
     ("ACCT x\nSMNT x", "502 502"),
     ("REIN\nPWD", "220 530"),
     ("CWD none\nXCWD none\nCWD file\nCWD outside\nPWD", "550 550 550 550 257"),

@@ -96,6 +96,36 @@ fn ftplib_does_its_whole_work_in_private() {
     });
 }
 
+/// RFC 4217 §4, §8, §9, and what is wrong in each place.
+#[test]
+fn security_is_agreed_step_by_step_and_refused_in_words() {
+    let Some(_) = installed("python3") else { return };
+    let rows = [
+        ("PBSZ 0", "503"),
+        ("PROT P", "503"),
+        ("AUTH KERBEROS", "504"),
+        ("AUTH TLS", "234"),
+        ("AUTH TLS", "503"),
+        ("PROT P", "503"),
+        ("PBSZ x", "501"),
+        ("PBSZ 0", "200"),
+        ("PROT S", "536"),
+        ("PROT E", "536"),
+        ("PROT X", "504"),
+        ("PROT C", "200"),
+        ("PROT P", "200"),
+        ("PWD", "530"),
+    ];
+    on_every_architecture(SECURE, |server| {
+        let mut python = installed("python3").unwrap();
+        python.arg(script("tls_replies.py")).arg(server.port().to_string());
+        let output = succeed(python.args(rows.map(|(command, _)| command)));
+        let said = String::from_utf8(output.stdout).unwrap();
+        let codes: Vec<&str> = said.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, rows.map(|(_, code)| code), "{}: {said}", server.architecture.name);
+    });
+}
+
 #[test]
 fn curl_loads_files_by_https() {
     let Some(_) = curl() else { return };
