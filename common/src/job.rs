@@ -134,8 +134,8 @@ pub enum Kind {
     Directory,
     /// A symbolic link (in listings only, where links are not followed).
     Link,
-    /// A FIFO, a socket, a device.
-    Other,
+    /// A FIFO, a socket, a device, by the letter that `ls -l` shows for it.
+    Other(char),
 }
 
 /// What is known of a file.
@@ -223,15 +223,14 @@ impl Job {
 
 impl Status {
     fn of(metadata: &Metadata) -> Self {
-        let file_type = metadata.file_type();
-        let kind = if file_type.is_file() {
-            Kind::File
-        } else if file_type.is_dir() {
-            Kind::Directory
-        } else if file_type.is_symlink() {
-            Kind::Link
-        } else {
-            Kind::Other
+        let kind = match metadata.mode() & nix::libc::S_IFMT {
+            nix::libc::S_IFREG => Kind::File,
+            nix::libc::S_IFDIR => Kind::Directory,
+            nix::libc::S_IFLNK => Kind::Link,
+            nix::libc::S_IFIFO => Kind::Other('p'),
+            nix::libc::S_IFSOCK => Kind::Other('s'),
+            nix::libc::S_IFBLK => Kind::Other('b'),
+            _ => Kind::Other('c'),
         };
         let modified =
             metadata.modified().map_or(SystemTime::UNIX_EPOCH, cap_std::time::SystemTime::into_std);
@@ -337,7 +336,7 @@ fn read(file: File, offset: u64, length: usize, mut buffer: Vec<u8>) -> io::Resu
 
 /// A FIFO is not opened to see whether it could be: its reader would notice.
 fn status_to_write(root: &Dir, path: &Path) -> io::Result<Done> {
-    if Status::of(&root.metadata(path)?).kind == Kind::Other {
+    if matches!(Status::of(&root.metadata(path)?).kind, Kind::Other(_)) {
         return Err(not_regular());
     }
     let mut options = OpenOptions::new();

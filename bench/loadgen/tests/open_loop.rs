@@ -3,17 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic wherever it fails")]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use loadgen::{Arrivals, FtpOperation, Load, Outcome, Plan, Protocol, Rate, Word};
 
-const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHello";
+use crate::support::{REPLY, run, serve};
 
 fn open(rate: &str, arrivals: Arrivals, backlog: usize) -> Load {
     Load::Open { rate: rate.parse().unwrap(), arrivals, seed: 1, backlog }
@@ -30,26 +31,6 @@ fn plan(target: SocketAddr, load: Load) -> Plan {
         duration: Duration::from_millis(500),
         ..Plan::default()
     }
-}
-
-fn run(plan: &Plan) -> Outcome {
-    loadgen::run(plan, &AtomicBool::new(false), &mut |_| {}).unwrap()
-}
-
-/// Serves each connection in a thread of its own, until the test ends.
-fn serve(
-    converse: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
-) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let converse = Arc::new(converse);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let converse = Arc::clone(&converse);
-            thread::spawn(move || converse(stream.unwrap()));
-        }
-    });
-    address
 }
 
 /// Answers each request, so much later.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic wherever it fails")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,10 +16,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use loadgen::{Error, FtpOperation, Outcome, Phase, Plan, Protocol};
+use loadgen::{Error, FtpOperation, Phase, Plan, Protocol};
 use socket2::{Domain, Socket, Type};
 
-const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHello";
+use crate::support::{REPLY, run, serve};
 
 fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
     Plan {
@@ -31,27 +33,6 @@ fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
         duration: Duration::from_millis(300),
         ..Plan::default()
     }
-}
-
-fn run(plan: &Plan) -> Outcome {
-    loadgen::run(plan, &AtomicBool::new(false), &mut |_| {}).unwrap()
-}
-
-/// Serves each connection in a thread of its own, until the test ends.
-fn serve(
-    converse: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
-) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let converse = Arc::new(converse);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let converse = Arc::clone(&converse);
-            // Clients leave as they like: an error ends the connection, not the server.
-            thread::spawn(move || converse(stream.unwrap()));
-        }
-    });
-    address
 }
 
 /// An address that refuses: bound, so that nobody else gets it, but not listening.

@@ -206,7 +206,7 @@ fn type_fact(kind: Kind, target: Option<&OsStr>) -> String {
         (Kind::Directory, _) => "dir".to_owned(),
         (Kind::Link, Some(target)) => format!("OS.unix=slink:{target}"),
         (Kind::Link, None) => "OS.unix=symlink".to_owned(),
-        (Kind::Other, _) => "OS.unix=special".to_owned(),
+        (Kind::Other(_), _) => "OS.unix=special".to_owned(),
     }
 }
 
@@ -251,7 +251,7 @@ fn mode(status: &Status) -> String {
         Kind::File => '-',
         Kind::Directory => 'd',
         Kind::Link => 'l',
-        Kind::Other => '?',
+        Kind::Other(letter) => letter,
     });
     // The special bits (set user, set group, sticky) show in the place of an `x`.
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {

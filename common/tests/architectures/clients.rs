@@ -116,27 +116,29 @@ fn curl_lists_and_is_refused_what_it_may_not() {
 fn lftp_mirrors_a_tree_up_and_down() {
     let Some(_) = installed("lftp") else { return };
     on_every_architecture(&["--writable"], |server| {
-        let place = TempDir::new().unwrap();
-        let tree = place.path().join("tree");
-        std::fs::create_dir_all(tree.join("a/deep folder")).unwrap();
-        for (name, length) in [("one", 0), ("a/two", 1), ("a/deep folder/thr\u{eb}e", 400_000)] {
-            std::fs::write(tree.join(name), pattern(length)).unwrap();
-        }
-        at_once(server, |number| {
-            let back = place.path().join(format!("back{number}"));
-            let script = format!(
-                "set cmd:fail-exit yes; set net:timeout 20; set net:max-retries 2;
-                 open ftp://127.0.0.1:{}; mirror -R {} up{number}; mirror up{number} {};
-                 mv up{number} moved{number}; rm -r moved{number}; bye",
-                server.port(),
-                tree.display(),
-                back.display()
-            );
-            succeed(installed("lftp").unwrap().args(["--norc", "-c", &script]));
-            succeed(Command::new("diff").arg("-r").arg(&tree).arg(&back));
-        });
+        at_once(server, |number| mirror(server, "", &format!("up{number}")));
         assert!(names(server.root.path()).is_empty());
     });
+}
+
+/// Has lftp, so set, mirror a tree up to `name` and down again, compares both, and removes it.
+pub(crate) fn mirror(server: &Server, settings: &str, name: &str) {
+    let place = TempDir::new().unwrap();
+    let (tree, back) = (place.path().join("tree"), place.path().join("back"));
+    std::fs::create_dir_all(tree.join("a/deep folder")).unwrap();
+    for (name, length) in [("one", 0), ("a/two", 1), ("a/deep folder/thr\u{eb}e", 400_000)] {
+        std::fs::write(tree.join(name), pattern(length)).unwrap();
+    }
+    let script = format!(
+        "set cmd:fail-exit yes; set net:timeout 20; set net:max-retries 2; {settings}
+         open ftp://127.0.0.1:{}; mirror -R {} {name}; mirror {name} {};
+         mv {name} moved-{name}; rm -r moved-{name}; bye",
+        server.port(),
+        tree.display(),
+        back.display()
+    );
+    succeed(installed("lftp").unwrap().args(["--norc", "-c", &script]));
+    succeed(Command::new("diff").arg("-r").arg(&tree).arg(&back));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::clients::mirror;
 use crate::faults::leaks_nothing;
 use crate::support::{
     Dialogue, eventually, installed, names, on_every_architecture, pattern, read_to_end, succeed,
@@ -58,25 +59,12 @@ fn curl_goes_up_and_down_by_both_versions_of_tls() {
 fn lftp_mirrors_up_and_down_passive_and_active_in_private() {
     let Some(_) = installed("lftp") else { return };
     on_every_architecture(SECURE, |server| {
-        let place = TempDir::new().unwrap();
-        let tree = place.path().join("tree");
-        std::fs::create_dir_all(tree.join("a/b")).unwrap();
-        for (name, length) in [("one", 0), ("a/two", 1), ("a/b/three", 400_000)] {
-            std::fs::write(tree.join(name), pattern(length)).unwrap();
-        }
         for passive in ["yes", "no"] {
-            let back = place.path().join(passive);
-            let script = format!(
-                "set cmd:fail-exit yes; set net:timeout 20; set net:max-retries 2;
-                 set ssl:verify-certificate no; set ftp:ssl-force yes;
-                 set ftp:ssl-protect-data yes; set ftp:passive-mode {passive};
-                 open ftp://127.0.0.1:{}; mirror -R {} up; mirror up {}; rm -r up; bye",
-                server.port(),
-                tree.display(),
-                back.display()
+            let settings = format!(
+                "set ssl:verify-certificate no; set ftp:ssl-force yes;
+                 set ftp:ssl-protect-data yes; set ftp:passive-mode {passive};"
             );
-            succeed(installed("lftp").unwrap().args(["--norc", "-c", &script]));
-            succeed(Command::new("diff").arg("-r").arg(&tree).arg(&back));
+            mirror(server, &settings, "up");
         }
         assert!(names(server.root.path()).is_empty());
     });

@@ -184,3 +184,14 @@ fn a_newline_in_a_name_forges_no_line() {
     assert_eq!(world.heard().lines().count(), 4);
     assert_eq!(world.fetch("NLST c?-rw?d"), b"c?-rw d\r\n");
 }
+
+#[test]
+fn what_is_no_file_is_listed_by_the_letter_that_ls_has_for_it() {
+    let mut world = World::logged_in();
+    let permissions = nix::sys::stat::Mode::from_bits_truncate(0o600);
+    nix::unistd::mkfifo(&world.folder.path().join("fifo"), permissions).unwrap();
+    world.tell("EPSV\r\nLIST\r\n");
+    assert_eq!(world.codes(), "229 150 226");
+    let listed = String::from_utf8(world.downloaded).unwrap();
+    assert!(listed.starts_with("prw------- ") && listed.ends_with(" fifo\r\n"), "{listed:?}");
+}
