@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod disk;
 mod faults;
+mod ipv6;
 mod leaving;
 mod logins;
 mod passive;

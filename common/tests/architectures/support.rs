@@ -109,7 +109,10 @@ impl Server {
         folder: &Path,
         arguments: &[&str],
     ) -> Self {
-        command.args(["--listen", "127.0.0.1:0", "--root"]).arg(folder).args(arguments);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.arg("--root").arg(folder).args(arguments);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
