@@ -431,7 +431,7 @@ impl Conn {
     /// the connection, and take our last words with it (RFC 1122 §4.2.2.13).
     fn end(&mut self, buffer: &mut Buffer) -> Step {
         self.sockets.end_control();
-        if self.control_ended || !self.sockets.control_readable {
+        if self.control_ended {
             return Step::End;
         }
         match self.sockets.read_control(libc::MSG_DONTWAIT, buffer) {
