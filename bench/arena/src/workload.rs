@@ -189,6 +189,12 @@ impl Workload {
             Protocol::Http | Protocol::Ftp if self.has_path() && !self.path.starts_with('/') => {
                 Err(("path", "one that begins with /"))
             }
+            Protocol::Ftp if self.floor && self.operation != FtpOperation::Login => {
+                Err(("floor", "false, of FTP the floors know logins only"))
+            }
+            Protocol::Ftp if self.floor && self.idle_connections > 0 => {
+                Err(("idle_connections", "0 beside floor = true, floors hold no sessions"))
+            }
             _ if self.stores() && self.path.matches('/').count() != 1 => {
                 Err(("path", "a file directly below the root"))
             }
@@ -301,6 +307,10 @@ blocks = 5
         );
         let store = GOOD.replace("http", "ftp") + "operation = \"store\"\n";
         check(&store, "w/sample.toml:1: payload_bytes: expected at least 1 to store");
+        check(
+            &(GOOD.replace("http", "ftp") + "floor = true\n"),
+            "w/sample.toml:10: floor: expected false, of FTP the floors know logins only",
+        );
         let login = store.replace("store", "login");
         check(&login, "w/sample.toml:5: path: expected none, a login has no path");
         check(
