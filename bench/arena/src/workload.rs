@@ -1,8 +1,9 @@
 //! Workloads: one TOML file is one question. A `Workload` that exists has been checked.
 
 use std::path::Path;
+use std::time::Duration;
 
-use loadgen::{FtpOperation, Protocol};
+use loadgen::{Arrivals, FtpOperation, Load, Protocol, Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Contestant;
@@ -34,6 +35,18 @@ pub(crate) struct Workload {
     /// Requests after which a connection is closed and made anew; none keeps it.
     #[serde(default)]
     pub(crate) requests_per_connection: Option<u64>,
+    /// Open loop: requests a second of all connections together. Without one the loop is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<Rate>,
+    /// Open loop: how arrivals follow each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arrivals: Option<Arrivals>,
+    /// Open loop: so many arrivals wait for a free connection; more are shed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backlog: Option<usize>,
+    /// Closed loop: the pause from a reply to the next request of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) think_ms: Option<u64>,
     /// Bytes of one echo request, or of one file to store.
     #[serde(default)]
     pub(crate) payload_bytes: usize,
@@ -117,6 +130,24 @@ impl Workload {
         contestant.speaks(self.protocol) && (self.floor || !contestant.floor)
     }
 
+    /// Whether requests come by a schedule, whatever becomes of those before.
+    pub(crate) fn is_open(&self) -> bool {
+        self.rate.is_some()
+    }
+
+    /// What decides when a request is sent; `seed` is that of Poisson arrivals.
+    pub(crate) fn load(&self, seed: u64) -> Load {
+        match &self.rate {
+            Some(rate) => Load::Open {
+                rate: rate.clone(),
+                arrivals: self.arrivals.unwrap_or_default(),
+                seed,
+                backlog: self.backlog.unwrap_or(loadgen::BACKLOG),
+            },
+            None => Load::Closed { think: Duration::from_millis(self.think_ms.unwrap_or(0)) },
+        }
+    }
+
     /// Whether files are stored.
     pub(crate) fn stores(&self) -> bool {
         self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store
@@ -146,6 +177,8 @@ impl Workload {
             (self.idle_connections <= 20_000, "idle_connections", "0 to 20000"),
             (self.pipeline >= 1 && self.pipeline <= 1024, "pipeline", "1 to 1024"),
             (self.requests_per_connection != Some(0), "requests_per_connection", "at least 1"),
+            (self.backlog.is_none_or(|n| n <= 10_000_000), "backlog", "at most 10000000"),
+            (self.think_ms.is_none_or(|n| n <= 600_000), "think_ms", "at most 600000"),
             (self.payload_bytes <= 1 << 31, "payload_bytes", "at most 2147483648"),
             (self.warm_up_ms <= 600_000, "warm_up_ms", "at most 600000"),
             (
@@ -158,6 +191,14 @@ impl Workload {
             (self.file_bytes.is_none_or(|n| n <= 1 << 31), "file_bytes", "at most 2147483648"),
         ];
         if let Some((_, key, expected)) = in_range.iter().find(|(good, _, _)| !good) {
+            return Err((key, expected));
+        }
+        let of_the_other_loop = [
+            (self.is_open() && self.think_ms.is_some(), "think_ms", "none beside a rate"),
+            (!self.is_open() && self.arrivals.is_some(), "arrivals", "a rate beside it"),
+            (!self.is_open() && self.backlog.is_some(), "backlog", "a rate beside it"),
+        ];
+        if let Some((_, key, expected)) = of_the_other_loop.iter().find(|(bad, _, _)| *bad) {
             return Err((key, expected));
         }
         match self.protocol {
@@ -250,6 +291,16 @@ blocks = 5
     }
 
     #[test]
+    fn a_rate_opens_the_loop_and_without_one_it_is_closed() {
+        let keys = "rate = \"100..500\"\narrivals = \"poisson\"\nbacklog = 7\n";
+        let open = parse(Path::new("f.toml"), &format!("{GOOD}{keys}")).unwrap();
+        let (rate, arrivals) = (Rate::Ramp(100.0, 500.0), Arrivals::Poisson);
+        assert_eq!(open.load(9), Load::Open { rate, arrivals, seed: 9, backlog: 7 });
+        let closed = parse(Path::new("f.toml"), &format!("{GOOD}think_ms = 20\n")).unwrap();
+        assert_eq!(closed.load(9), Load::Closed { think: Duration::from_millis(20) });
+    }
+
+    #[test]
     fn a_login_needs_no_path_and_an_upload_room_for_two() {
         let login = GOOD.replace("http", "ftp").replace("path = \"/plaintext\"\n", "");
         let login = parse(Path::new("f.toml"), &(login + "operation = \"login\"\n")).unwrap();
@@ -304,6 +355,23 @@ blocks = 5
         check(
             &format!("{GOOD}name = \"mine\"\n"),
             "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
+        );
+        check(
+            &format!("{GOOD}rate = \"1000..0\"\n"),
+            "w/sample.toml:10: rate: a rate of 0 a second is impossible; give 0.001 to 10000000",
+        );
+        check(
+            &format!("{GOOD}rate = true\n"),
+            "w/sample.toml:10: rate: invalid type: boolean `true`, expected a rate: 5000, \
+             \"1000..5000\" or \"1000,2000,5000\"",
+        );
+        check(
+            &format!("{GOOD}rate = 5\nthink_ms = 1\n"),
+            "w/sample.toml:11: think_ms: expected none beside a rate",
+        );
+        check(
+            &format!("{GOOD}arrivals = \"poisson\"\n"),
+            "w/sample.toml:10: arrivals: expected a rate beside it",
         );
         let store = GOOD.replace("http", "ftp") + "operation = \"store\"\n";
         check(&store, "w/sample.toml:1: payload_bytes: expected at least 1 to store");

@@ -30,12 +30,12 @@ use std::time::Duration;
 
 pub use histogram::{decode, hgrm};
 pub use outcome::{Outcome, Summary};
-pub use plan::{FtpOperation, Load, Plan, Protocol};
+pub use plan::{BACKLOG, FtpOperation, Load, Plan, Protocol};
 pub use rate::Rate;
 pub use run::{run, run_watched};
 pub use schedule::Arrivals;
 pub use steady::Window;
-pub use verdict::{Verdict, Word};
+pub use verdict::{BUSY_MAX, Verdict, Word};
 
 /// Why a run could not be made. What the server does wrong is no `Error`: it is in the [`Outcome`].
 #[derive(Debug, thiserror::Error)]

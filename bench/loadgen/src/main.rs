@@ -104,7 +104,7 @@ struct Run {
     #[arg(long, default_value_t = 1, requires = "rate")]
     seed: u64,
     /// Open loop: so many arrivals wait for a free connection; more are shed.
-    #[arg(long, default_value_t = 65_536, requires = "rate")]
+    #[arg(long, default_value_t = loadgen::BACKLOG, requires = "rate")]
     backlog: usize,
     /// Closed loop: the pause from a reply to the next request of a connection.
     #[arg(long, value_parser = humantime::parse_duration, conflicts_with = "rate")]

@@ -14,6 +14,9 @@ const DEEPEST_PIPELINE: usize = 4096;
 const LARGEST_PAYLOAD_BYTES: usize = 1 << 30;
 const LONGEST_BACKLOG: usize = 10_000_000;
 
+/// So many arrivals wait for a free connection where nothing else is said.
+pub const BACKLOG: usize = 65_536;
+
 /// The conversation that every connection holds with the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

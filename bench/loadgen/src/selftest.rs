@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::histogram::decode;
 use crate::outcome::Outcome;
-use crate::plan::{Load, Plan, Protocol};
+use crate::plan::{BACKLOG, Load, Plan, Protocol};
 use crate::rate::Rate;
 use crate::schedule::{Arrivals, Schedule};
 use crate::{Phase, run as run_plan};
@@ -28,7 +28,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Of a sleep and of waking, on a machine that does something else too.
 const SLACK_MS: f64 = 2.0;
 const SEED: u64 = 1;
-const BACKLOG: usize = 65_536;
 const LISTENING: &str = "listening on ";
 
 /// Runs all of it and writes the table to `out`. True if all was found as it must be. `program` is

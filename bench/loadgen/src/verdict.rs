@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::outcome::Outcome;
 use crate::steady::Window;
 
-const BUSY_MAX: f64 = 0.8;
+/// The share of its time from which on a thread at work may be what was measured.
+pub const BUSY_MAX: f64 = 0.8;
 const RATE_TOLERANCE: f64 = 0.01;
 const LITTLE_TOLERANCE: f64 = 0.05;
 /// Of the response time at the same percentile.
