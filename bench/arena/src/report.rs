@@ -7,13 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::ValueEnum as _;
 use comfy_table::presets;
-use loadgen::Outcome;
+use loadgen::Load;
 
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::record::{Run, read_all};
-use crate::sample::Used;
 use crate::stats::{Blocks, Comparison, compare, spread};
 use crate::table::{Line, Table, Verdict, lines, number, table};
 use crate::unit::Unit;
@@ -159,8 +159,13 @@ fn section(out: &mut String, run: &Run) {
 /// Which architecture is the answer to each workload's question, and how sure that is.
 fn answers(run: &Run) -> Table {
     let mut rows = Vec::new();
-    let any_idle = run.header.workloads.iter().any(|workload| workload.idle_connections > 0);
-    let mut columns = vec![WORKLOAD, "lowest CPU", "highest throughput"];
+    let any = |is: fn(&Workload) -> bool| run.header.workloads.iter().any(is);
+    let any_closed = any(|workload| !workload.is_open());
+    let any_open = any(Workload::is_open);
+    let any_idle = any(|workload| workload.idle_connections > 0);
+    let mut columns = vec![WORKLOAD, "lowest CPU"];
+    columns.extend(any_closed.then_some("highest throughput"));
+    columns.extend(any_open.then_some("lowest response p99"));
     columns.extend(any_idle.then_some("lowest memory of an idle connection"));
     for workload in &run.header.workloads {
         let lines = lines(run, workload);
@@ -175,17 +180,16 @@ fn answers(run: &Run) -> Table {
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
         let unit = Unit::of(workload);
-        let mut row = vec![
-            workload.name.clone(),
-            lowest(&candidates, Line::cost, unit.cost()),
-            highest_throughput(&candidates, unit),
-        ];
-        if any_idle {
-            row.push(match workload.idle_connections {
-                0 => NO_QUESTION.to_owned(),
-                _ => lowest(&candidates, Line::memory, "KiB"),
-            });
-        }
+        let mut row = vec![workload.name.clone(), lowest(&candidates, Line::cost, unit.cost())];
+        let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> String| {
+            let text = || if is_asked { answer() } else { NO_QUESTION.to_owned() };
+            row.extend(is_in_the_table.then(text));
+        };
+        // Where a schedule decides how much is asked, throughput is no answer.
+        answer(any_closed, !workload.is_open(), &|| highest_throughput(&candidates, unit));
+        answer(any_open, workload.is_open(), &|| lowest(&candidates, Line::response_p99, "µs"));
+        let has_idle = workload.idle_connections > 0;
+        answer(any_idle, has_idle, &|| lowest(&candidates, Line::memory, "KiB"));
         rows.push(row);
     }
     Table { columns, rows, remarks: Vec::new() }
@@ -213,13 +217,16 @@ fn best(
     unit: &str,
 ) -> String {
     let median = |blocks: &Blocks| spread(blocks.iter().map(|(_, value)| *value));
+    if values.is_empty() {
+        return "none served every connection".to_owned();
+    }
     values.retain(|(_, blocks)| !blocks.is_empty());
     values.sort_by(|(_, a), (_, b)| {
         let of = |blocks| median(blocks).map_or(f64::NAN, |spread| spread.median);
         order(&of(a), &of(b))
     });
     let Some(((name, blocks), others)) = values.split_first() else {
-        return "none served every connection".to_owned();
+        return "nothing that counts".to_owned();
     };
     let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
     let compared: Vec<(&str, Option<Comparison>)> =
@@ -298,22 +305,19 @@ fn peers(run: &Run) -> Option<String> {
 fn disturbances(run: &Run) -> Vec<String> {
     let cores = run.header.machine.cores as f64;
     let mut found = Vec::new();
-    let most = |of: fn(&Outcome, &Used) -> f64| {
-        let shares = run.cells.iter().filter_map(|cell| {
-            let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
-            Some(of(outcome, used) / outcome.elapsed_s / cores)
-        });
-        shares.filter(|share| share.is_finite()).fold(0.0, f64::max)
-    };
-    let stolen = most(|_, used| used.machine_steal_s);
+    let outcomes = run.cells.iter().filter_map(|cell| cell.outcome.as_ref());
+    let stolen = outcomes.map(|outcome| outcome.stolen).fold(0.0, f64::max);
     if stolen > STEAL_WORTH_A_WORD {
         let percent = (stolen * 100.0).round();
         found.push(format!("The hypervisor took up to {percent}% of the machine from a cell."));
     }
-    let others = most(|outcome, used| {
+    let shares = run.cells.iter().filter_map(|cell| {
+        let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
         let client_s = outcome.client_cpu_us_per_request * outcome.requests as f64 / 1e6;
-        used.machine_busy_s - used.cpu_s - client_s
+        let others_s = used.machine_busy_s - used.cpu_s - client_s;
+        Some(others_s / outcome.elapsed_s / cores)
     });
+    let others = shares.filter(|share| share.is_finite()).fold(0.0, f64::max);
     if others > OTHERS_WORTH_A_WORD {
         let percent = (others * 100.0).round();
         found.push(format!("Other processes took up to {percent}% of the machine from a cell."));
@@ -331,7 +335,17 @@ fn load(workload: &Workload) -> String {
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
     let mut parts = vec![format!("{protocol} {what}")];
+    if let Load::Open { rate, arrivals, .. } = workload.load(0) {
+        let name = arrivals.to_possible_value().expect("no variant is skipped");
+        parts.push(format!("{rate} a second ({} arrivals)", name.get_name()));
+    }
+    if let Some(backlog) = workload.backlog {
+        parts.push(format!("{backlog} arrivals at most wait"));
+    }
     parts.push(crate::progress::counted(workload.connections, "connection"));
+    if let Some(think_ms) = workload.think_ms {
+        parts.push(format!("{think_ms} ms between reply and request"));
+    }
     if workload.idle_connections > 0 {
         parts.push(format!("{} idle ones beside them", workload.idle_connections));
     }
@@ -386,8 +400,14 @@ order, each in a fresh process.
   served every connection.
 - **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
   connection sends its next request when it has the reply. `CLIENT-BOUND`: the client was busy for
-  over 80% of the time, so this is its own speed, and the server's is that or more; CPU per request
-  counts all the same.
+  80% of the time or more, so this is its own speed, and the server's is that or more; CPU per
+  request counts all the same.
+- **intended/s**, **requests/s** of a workload with a rate: what was due, and what was answered.
+  **response** runs from the instant at which a request was to be sent, so that a stall counts for
+  everybody who would have come meanwhile; **service** from its actual send. **shed**: arrivals
+  that found neither a free connection nor room to wait; **never served**: connections without a
+  reply; both of the block with the most. `NON-STATIONARY`, `NOISY`, `UNDER-SAMPLED`: the load
+  generator says that these latencies mean nothing, and why; CPU per request counts.
 - **served**: connections that got at least one reply, of those that asked, in the worst block.
 - **switches/request**: voluntary and involuntary context switches of the tree. `≥`: threads ended
   while it was measured and took their counts with them.

@@ -171,7 +171,7 @@ impl Workload {
     }
 
     /// The limits that keep a run bounded: the key at fault and what was expected of it.
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    fn check_numbers(&self) -> Result<(), (&'static str, &'static str)> {
         let in_range = [
             (self.connections >= 1 && self.connections <= 20_000, "connections", "1 to 20000"),
             (self.idle_connections <= 20_000, "idle_connections", "0 to 20000"),
@@ -201,6 +201,12 @@ impl Workload {
         if let Some((_, key, expected)) = of_the_other_loop.iter().find(|(bad, _, _)| *bad) {
             return Err((key, expected));
         }
+        Ok(())
+    }
+
+    /// Whether the keys go together: the one at fault and what was expected of it.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        self.check_numbers()?;
         match self.protocol {
             Protocol::Http | Protocol::Echo if self.operation != FtpOperation::default() => {
                 Err(("operation", "none, only FTP has one"))
@@ -356,23 +362,6 @@ blocks = 5
             &format!("{GOOD}name = \"mine\"\n"),
             "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
         );
-        check(
-            &format!("{GOOD}rate = \"1000..0\"\n"),
-            "w/sample.toml:10: rate: a rate of 0 a second is impossible; give 0.001 to 10000000",
-        );
-        check(
-            &format!("{GOOD}rate = true\n"),
-            "w/sample.toml:10: rate: invalid type: boolean `true`, expected a rate: 5000, \
-             \"1000..5000\" or \"1000,2000,5000\"",
-        );
-        check(
-            &format!("{GOOD}rate = 5\nthink_ms = 1\n"),
-            "w/sample.toml:11: think_ms: expected none beside a rate",
-        );
-        check(
-            &format!("{GOOD}arrivals = \"poisson\"\n"),
-            "w/sample.toml:10: arrivals: expected a rate beside it",
-        );
         let store = GOOD.replace("http", "ftp") + "operation = \"store\"\n";
         check(&store, "w/sample.toml:1: payload_bytes: expected at least 1 to store");
         check(
@@ -390,6 +379,27 @@ blocks = 5
         assert!(text.starts_with("w/x.toml:10: color: unknown field `color`, expected"), "{text}");
         let broken = parse(Path::new("w/x.toml"), "title = \n").unwrap_err().to_string();
         assert!(broken.starts_with("w/x.toml:1: title: "), "{broken}");
+    }
+
+    #[test]
+    fn a_key_of_the_other_loop_is_a_mistake() {
+        check(
+            &format!("{GOOD}rate = \"1000..0\"\n"),
+            "w/sample.toml:10: rate: a rate of 0 a second is impossible; give 0.001 to 10000000",
+        );
+        check(
+            &format!("{GOOD}rate = true\n"),
+            "w/sample.toml:10: rate: invalid type: boolean `true`, expected a rate: 5000, \
+             \"1000..5000\" or \"1000,2000,5000\"",
+        );
+        check(
+            &format!("{GOOD}rate = 5\nthink_ms = 1\n"),
+            "w/sample.toml:11: think_ms: expected none beside a rate",
+        );
+        check(
+            &format!("{GOOD}arrivals = \"poisson\"\n"),
+            "w/sample.toml:10: arrivals: expected a rate beside it",
+        );
     }
 
     #[test]

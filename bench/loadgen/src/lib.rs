@@ -75,9 +75,10 @@ pub enum Error {
 /// An instant at which a harness may want to look at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The measurement starts now.
+    /// The measurement starts in a few hundredths of a second, so that what is done here disturbs
+    /// the end of the warm-up and not the measurement.
     Measuring,
-    /// It ended now. The connections are still open, and silent, until the callback returns.
+    /// It has ended. The connections are still open, and silent, until the callback returns.
     Done,
 }
 

@@ -24,6 +24,11 @@ use crate::{Error, Glimpse, Phase};
 
 /// How often a waiting run looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(20);
+/// The end of the warm-up, in which a thread catches up with what it missed while a harness looked
+/// at the server, perhaps on the thread's processor.
+const SETTLING: Duration = Duration::from_millis(50);
+/// How long a thread may take to see that the measurement is over.
+const LAST_TURN: Duration = Duration::from_millis(100);
 
 /// Runs `plan`. Calls `on_phase` on this thread when the measurement starts and when it ends (not
 /// at all if `stop` is set before). Setting `stop` ends the run early with what was measured.
@@ -48,18 +53,20 @@ pub fn run_watched(
     let herd = Herd::open(plan, stop, &mut recorder);
     let threads = Threads::start(plan)?;
 
-    threads.wait(plan.warm_up, None, stop, watch);
+    let settling = SETTLING.min(plan.warm_up);
+    threads.wait(plan.warm_up.saturating_sub(settling), None, stop, watch);
     let mut elapsed = Duration::ZERO;
     let mut stolen = 0.0;
     if !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        let before = system::stolen_and_all_ticks();
-        threads.announce(MEASURING)?;
         on_phase(Phase::Measuring);
-        let left = plan.duration.saturating_sub(began.elapsed());
-        threads.wait(left, Some(began), stop, watch);
+        threads.wait(settling, None, stop, watch);
+        let before = system::stolen_and_all_ticks();
+        let began = Instant::now();
+        threads.announce(MEASURING)?;
+        threads.wait(plan.duration, Some(began), stop, watch);
         threads.announce(DONE)?;
         elapsed = began.elapsed();
+        threads.wait_for_the_end();
         on_phase(Phase::Done);
         let after = system::stolen_and_all_ticks();
         stolen = per(after.0 - before.0, after.1 - before.1);
@@ -209,6 +216,14 @@ impl Threads {
             }
             thread::sleep(left.min(GLANCE));
             watch(&self.glimpse(measuring_since));
+        }
+    }
+
+    /// A harness that went on at once would take the processor of a thread that has yet to look.
+    fn wait_for_the_end(&self) {
+        let deadline = Instant::now() + LAST_TURN;
+        while Instant::now() < deadline && !self.handles.iter().all(JoinHandle::is_finished) {
+            thread::sleep(Duration::from_micros(100));
         }
     }
 

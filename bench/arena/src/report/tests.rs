@@ -1,12 +1,12 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{FtpOperation, Outcome, Protocol, Summary};
+use loadgen::{Arrivals, FtpOperation, Outcome, Protocol, Rate, Summary, Word};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
 use crate::machine::{Machine, Placement};
 use crate::record::{Cell, Header};
-use crate::sample::Footprint;
+use crate::sample::{Footprint, Used};
 
 fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     Contestant {
@@ -213,6 +213,43 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
     assert!(text.contains("× floor") && !text.contains("threads │"), "{text}");
     assert!(text.contains("the other columns are in results/README.md"), "{text}");
     assert!(!for_terminal(&run(), Some(400)).contains("the other columns"));
+}
+
+/// Under a workload whose requests come by a schedule, which one server cannot keep.
+fn run_at_a_rate() -> Run {
+    let mut run = run();
+    let (rate, arrivals) = (Rate::Constant(5000.0), Arrivals::Poisson);
+    let keys = Workload { rate: Some(rate), arrivals: Some(arrivals), ..workload("latency") };
+    run.header.workloads = vec![Workload { floor: false, ..keys }];
+    run.cells.clear();
+    for block in 1..=5 {
+        let noise = f64::from(block) / 10.0;
+        for (name, cpu_us) in [("threads", 20.0), ("pool", 25.0), ("serial", 10.0)] {
+            let mut cell = cell("latency", name, block, cpu_us + noise, 5000.0);
+            let outcome = cell.outcome.as_mut().unwrap();
+            let p99 = cpu_us * 10.0 + noise;
+            outcome.response_us =
+                Summary { p50: cpu_us, p99, p999: 2.0 * p99, ..outcome.service_us };
+            outcome.rate_intended_per_s = Some(5000.0);
+            let (word, reason) = match (name, block) {
+                ("serial", _) => {
+                    (outcome.connections_served, outcome.connections_never_served) = (1, 63);
+                    outcome.shed = block.into();
+                    (Word::NonStationary, format!("the server did not keep up: {block}% not sent"))
+                }
+                ("threads", 2) => (Word::Noisy, "the hypervisor took the machine".to_owned()),
+                _ => (Word::Valid, "all is well".to_owned()),
+            };
+            outcome.verdict = Some(loadgen::Verdict { word, reason, also: Vec::new() });
+            run.cells.push(cell);
+        }
+    }
+    run
+}
+
+#[test]
+fn a_latency_that_means_nothing_is_not_printed_and_the_reason_is() {
+    insta::assert_snapshot!(readme_of(&[run_at_a_rate()]).split("## What the").next().unwrap());
 }
 
 /// Under a workload of logins, beside a server of other people that is dearer.
