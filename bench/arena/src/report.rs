@@ -311,11 +311,20 @@ fn disturbances(run: &Run) -> Vec<String> {
         let percent = (stolen * 100.0).round();
         found.push(format!("The hypervisor took up to {percent}% of the machine from a cell."));
     }
+    let placement = &run.header.machine.placement;
+    let polls = |name: &str| {
+        let mut workloads = run.header.workloads.iter();
+        workloads.any(|one| one.name == name && one.client_never_sleeps(placement))
+    };
     let shares = run.cells.iter().filter_map(|cell| {
         let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
-        let client_s = outcome.client_cpu_us_per_request * outcome.requests as f64 / 1e6;
-        let others_s = used.machine_busy_s - used.cpu_s - client_s;
-        Some(others_s / outcome.elapsed_s / cores)
+        let client_s = if polls(&cell.workload) {
+            // It had all of its processor, whatever of that was work.
+            used.cpu_window_s
+        } else {
+            outcome.client_cpu_us_per_request * outcome.requests as f64 / 1e6
+        };
+        Some((used.machine_busy_s - used.cpu_s - client_s) / used.cpu_window_s / cores)
     });
     let others = shares.filter(|share| share.is_finite()).fold(0.0, f64::max);
     if others > OTHERS_WORTH_A_WORD {

@@ -203,8 +203,7 @@ impl Stage {
             duration,
             timeout: warm_up + duration + PATIENCE_BEYOND_CELL,
             cpus: self.placement.client.into_iter().collect(),
-            // A backend runs on the client's processor, and is to have its share of it.
-            busy_poll: self.placement.client.is_some() && !workload.backend,
+            busy_poll: workload.client_never_sleeps(&self.placement),
             ..Plan::default()
         }
     }

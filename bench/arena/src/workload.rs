@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Contestant;
 use crate::definition::{self, Malformed};
+use crate::machine::Placement;
 
 /// One question, as its file and every record of a run hold it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -146,6 +147,12 @@ impl Workload {
             },
             None => Load::Closed { think: Duration::from_millis(self.think_ms.unwrap_or(0)) },
         }
+    }
+
+    /// Whether the client has a processor for itself and so asks again and again instead of
+    /// sleeping. A backend runs on the client's processor, and is to have its share of it.
+    pub(crate) fn client_never_sleeps(&self, placement: &Placement) -> bool {
+        placement.client.is_some() && !self.backend
     }
 
     /// Whether files are stored.
