@@ -10,6 +10,9 @@ use crate::catalogue::Contestant;
 use crate::definition::{self, Malformed};
 use crate::machine::Placement;
 
+/// From this size on a file is counted by its bytes, not by requests.
+const LARGE_FILE_BYTES: u64 = 1 << 20;
+
 /// One question, as its file and every record of a run hold it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -160,9 +163,10 @@ impl Workload {
         self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store
     }
 
-    /// Whether a request moves a file: then bytes are what is counted, for the requests are few.
-    pub(crate) fn moves_files(&self) -> bool {
-        self.file_bytes.is_some() || self.stores()
+    /// Whether a request retrieves a large file: then bytes are what is counted, for the requests
+    /// are few.
+    pub(crate) fn retrieves_large_file(&self) -> bool {
+        self.file_bytes.is_some_and(|bytes| bytes >= LARGE_FILE_BYTES)
     }
 
     /// Whether the idle connections are sessions that have logged in.
@@ -314,14 +318,22 @@ blocks = 5
     }
 
     #[test]
+    fn only_large_files_are_counted_by_bytes() {
+        for (bytes, by_bytes) in [(LARGE_FILE_BYTES, true), (LARGE_FILE_BYTES - 1, false)] {
+            let text = format!("{GOOD}file_bytes = {bytes}\n");
+            assert_eq!(parse(Path::new("f.toml"), &text).unwrap().retrieves_large_file(), by_bytes);
+        }
+    }
+
+    #[test]
     fn a_login_needs_no_path_and_an_upload_room_for_two() {
         let login = GOOD.replace("http", "ftp").replace("path = \"/plaintext\"\n", "");
         let login = parse(Path::new("f.toml"), &(login + "operation = \"login\"\n")).unwrap();
-        assert_eq!((login.room_bytes(), login.moves_files()), (0, false));
+        assert_eq!((login.room_bytes(), login.retrieves_large_file()), (0, false));
         let store = GOOD.replace("http", "ftp").replace("= 64", "= 3");
         let keys = "operation = \"store\"\npayload_bytes = 10\n";
         let store = parse(Path::new("f.toml"), &(store + keys)).unwrap();
-        assert_eq!((store.room_bytes(), store.moves_files()), (60, true));
+        assert_eq!((store.room_bytes(), store.retrieves_large_file()), (60, false));
     }
 
     #[test]
