@@ -16,6 +16,7 @@ mod driver;
 mod epoll;
 mod measuring;
 mod pacing;
+mod ring;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 pub(crate) use driver::Driver;
 use driver::{Event, Slot};
 pub(crate) use epoll::Epoll;
+pub(crate) use ring::Ring;
 
 use crate::Error;
 use crate::client::{Channel, Session, Step};

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::client::{Echo, Ftp, Http, Session};
-use crate::engine::{DONE, Driver, Epoll, MEASURING, WARMING, Worker};
+use crate::engine::{DONE, Driver, Epoll, MEASURING, Ring, WARMING, Worker};
 use crate::histogram::{encode, summary};
 use crate::idle::Herd;
 use crate::outcome::Outcome;
 use crate::pace::Pace;
-use crate::plan::{Load, Plan, Protocol};
+use crate::plan::{Engine, Load, Plan, Protocol};
 use crate::record::Recorder;
 use crate::report::{Pulse, Report};
 use crate::steady::WINDOWS;
@@ -43,10 +43,11 @@ pub fn run_watched(
     watch: &mut dyn FnMut(&Glimpse),
 ) -> Result<Outcome, Error> {
     plan.check()?;
+    let (engine, no_ring) = choose(plan.engine)?;
     system::raise_descriptor_limit(plan)?;
     let mut recorder = Recorder::new();
     let herd = Herd::open(plan, stop, &mut recorder);
-    let threads = Threads::start(plan)?;
+    let threads = Threads::start(plan, engine)?;
 
     threads.wait(plan.warm_up, None, stop, watch);
     let mut elapsed = Duration::ZERO;
@@ -66,12 +67,24 @@ pub fn run_watched(
     }
     let reports = threads.finish()?;
     let mut outcome = outcome(plan, recorder, reports, elapsed);
+    outcome.engine = Some(engine);
+    outcome.no_ring = no_ring;
     outcome.idle_ready = Some(herd.ready());
     outcome.idle_held = herd.held();
     outcome.stolen = stolen;
     outcome.stopped = stop.load(Ordering::Relaxed);
     outcome.verdict = Some(Verdict::of(&outcome));
     Ok(outcome)
+}
+
+/// Which engine it is to be, and why it cannot be the one that would have been chosen.
+fn choose(engine: Engine) -> Result<(Engine, Option<String>), Error> {
+    match (engine, Ring::check()) {
+        (Engine::Epoll, _) => Ok((engine, None)),
+        (_, Ok(())) => Ok((Engine::IoUring, None)),
+        (Engine::Auto, Err(why)) => Ok((Engine::Epoll, Some(why))),
+        (Engine::IoUring, Err(why)) => Err(Error::NoRing(why)),
+    }
 }
 
 /// What all threads found together.
@@ -146,19 +159,26 @@ struct Threads {
 }
 
 impl Threads {
-    fn start(plan: &Plan) -> Result<Self, Error> {
+    fn start(plan: &Plan, engine: Engine) -> Result<Self, Error> {
+        match engine {
+            Engine::IoUring => Self::start_on::<Ring>(plan),
+            Engine::Auto | Engine::Epoll => Self::start_on::<Epoll>(plan),
+        }
+    }
+
+    fn start_on<D: Driver>(plan: &Plan) -> Result<Self, Error> {
         match plan.protocol {
-            Protocol::Http => Self::start_with::<_, Epoll>(plan, &Http::new(plan)),
-            Protocol::Ftp => Self::start_with::<_, Epoll>(plan, &Ftp::new(plan)),
-            Protocol::Echo => Self::start_with::<_, Epoll>(plan, &Echo::new(plan)),
+            Protocol::Http => Self::start_with::<D, _>(plan, &Http::new(plan)),
+            Protocol::Ftp => Self::start_with::<D, _>(plan, &Ftp::new(plan)),
+            Protocol::Echo => Self::start_with::<D, _>(plan, &Echo::new(plan)),
         }
     }
 
     /// Every connection gets a clone of `session`; what is large in it is shared.
-    fn start_with<S, D>(plan: &Plan, session: &S) -> Result<Self, Error>
+    fn start_with<D, S>(plan: &Plan, session: &S) -> Result<Self, Error>
     where
-        S: Session + Clone + Send + 'static,
         D: Driver,
+        S: Session + Clone + Send + 'static,
     {
         let mut threads = Self {
             phase: Arc::new(AtomicU8::new(WARMING)),
