@@ -7,6 +7,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::contestant::cpu_set;
+
 /// The machine and the build, as recorded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Machine {
@@ -83,6 +85,18 @@ impl Placement {
     /// Everything may run everywhere.
     pub(crate) fn unpinned() -> Self {
         Self { server: None, client: None, siblings: false }
+    }
+
+    /// Starts what is to run on the client's processor: a child is where its parent was.
+    pub(crate) fn at_the_client<T>(&self, start: impl FnOnce() -> T) -> anyhow::Result<T> {
+        let Some(client) = self.client else {
+            return Ok(start());
+        };
+        let own = sched_getaffinity(Pid::from_raw(0))?;
+        sched_setaffinity(Pid::from_raw(0), &cpu_set(client)?)?;
+        let started = start();
+        sched_setaffinity(Pid::from_raw(0), &own)?;
+        Ok(started)
     }
 
     /// Keeps this thread, and the threads that it starts, off the server's processor.

@@ -1,5 +1,6 @@
 //! The report: text that depends on the raw records alone, the same whenever it is generated.
 
+mod calibration;
 mod terminal;
 
 use std::collections::BTreeMap;
@@ -7,13 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::ValueEnum as _;
 use comfy_table::presets;
 use loadgen::Load;
+use serde::de::IgnoredAny;
 
+pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
-use crate::record::{Run, read_all};
+use crate::calibration::word;
+use crate::record::{Header, Run, read_all};
 use crate::stats::{Blocks, Comparison, compare, spread};
 use crate::table::{Line, Table, Verdict, lines, number, table};
 use crate::unit::Unit;
@@ -38,19 +41,21 @@ enum Style {
 
 /// Writes `README.md` beside the recorded runs and returns its path.
 pub(crate) fn generate(results: &Path) -> anyhow::Result<PathBuf> {
-    let runs = newest_by_profile(read_all(results)?);
-    if runs.is_empty() {
+    let runs = newest_by_profile(read_all(results, Header::is_of_servers)?);
+    let calibrations = newest_by_profile(read_all(results, Header::is_of_the_client)?);
+    if runs.is_empty() && calibrations.is_empty() {
         let folder = results.display();
         return Err(Usage(format!("no recorded run in {folder}; make one with `arena run`")).into());
     }
     let readme = results.join("README.md");
-    fs::write(&readme, readme_of(&runs)).with_context(|| readme.display().to_string())?;
+    fs::write(&readme, readme_of(&runs, &calibrations))
+        .with_context(|| readme.display().to_string())?;
     Ok(readme)
 }
 
 /// Whether there is a whole run of a profile, so that the report has no need of another.
 pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<bool> {
-    let runs = read_all(results)?;
+    let runs = read_all::<IgnoredAny>(results, |_| true)?;
     Ok(runs.iter().any(|run| run.header.profile == profile && run.whole()))
 }
 
@@ -97,8 +102,8 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
 }
 
 /// The newest whole run of each profile, or the newest where none is whole; quick comes first.
-fn newest_by_profile(runs: Vec<Run>) -> Vec<Run> {
-    let mut newest: BTreeMap<(bool, String), Run> = BTreeMap::new();
+fn newest_by_profile<C>(runs: Vec<Run<C>>) -> Vec<Run<C>> {
+    let mut newest: BTreeMap<(bool, String), Run<C>> = BTreeMap::new();
     for run in runs {
         let key = (run.header.profile != "quick", run.header.profile.clone());
         let kept = newest.get(&key).is_some_and(|known| known.whole() && !run.whole());
@@ -109,7 +114,7 @@ fn newest_by_profile(runs: Vec<Run>) -> Vec<Run> {
     newest.into_values().collect()
 }
 
-fn readme_of(runs: &[Run]) -> String {
+fn readme_of(runs: &[Run], calibrations: &[Run<crate::calibration::Cell>]) -> String {
     let mut out = String::new();
     push(&mut out, "# Results\n");
     push(
@@ -120,6 +125,9 @@ fn readme_of(runs: &[Run]) -> String {
     for run in runs {
         section(&mut out, run);
     }
+    for run in calibrations {
+        calibration::section(&mut out, run);
+    }
     push(&mut out, COLUMNS);
     out
 }
@@ -128,7 +136,7 @@ fn section(out: &mut String, run: &Run) {
     let header = &run.header;
     push(out, &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name));
     push(out, render(&answers(run), Style::Markdown).trim_end());
-    push(out, &format!("\n{}", machine(run)));
+    push(out, &format!("\n{}", machine(header, &disturbances(run))));
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
     }
@@ -255,8 +263,7 @@ fn ratio(comparison: Comparison) -> String {
 }
 
 /// The machine and the run in a paragraph.
-fn machine(run: &Run) -> String {
-    let header = &run.header;
+fn machine(header: &Header, disturbances: &[String]) -> String {
     let machine = &header.machine;
     let placement = match (machine.placement.server, machine.placement.client) {
         (Some(server), Some(client)) if machine.placement.siblings => {
@@ -284,9 +291,9 @@ fn machine(run: &Run) -> String {
         header.started,
         header.seed,
     );
-    for sentence in disturbances(run) {
+    for sentence in disturbances {
         text.push(' ');
-        text.push_str(&sentence);
+        text.push_str(sentence);
     }
     text
 }
@@ -304,19 +311,13 @@ fn peers(run: &Run) -> Option<String> {
 /// Who else used the machine while it was measured, where that is worth a word.
 fn disturbances(run: &Run) -> Vec<String> {
     let cores = run.header.machine.cores as f64;
-    let mut found = Vec::new();
-    let outcomes = run.cells.iter().filter_map(|cell| cell.outcome.as_ref());
-    let stolen = outcomes.map(|outcome| outcome.stolen).fold(0.0, f64::max);
-    if stolen > STEAL_WORTH_A_WORD {
-        let percent = (stolen * 100.0).round();
-        found.push(format!("The hypervisor took up to {percent}% of the machine from a cell."));
-    }
     let placement = &run.header.machine.placement;
     let polls = |name: &str| {
         let mut workloads = run.header.workloads.iter();
         workloads.any(|one| one.name == name && one.client_never_sleeps(placement))
     };
-    let shares = run.cells.iter().filter_map(|cell| {
+    let stolen = run.cells.iter().filter_map(|cell| Some(cell.outcome.as_ref()?.stolen));
+    let others = run.cells.iter().filter_map(|cell| {
         let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
         let client_s = if polls(&cell.workload) {
             // It had all of its processor, whatever of that was work.
@@ -326,7 +327,21 @@ fn disturbances(run: &Run) -> Vec<String> {
         };
         Some((used.machine_busy_s - used.cpu_s - client_s) / used.cpu_window_s / cores)
     });
-    let others = shares.filter(|share| share.is_finite()).fold(0.0, f64::max);
+    told_disturbances(stolen, others)
+}
+
+/// From the shares of the machine that the hypervisor and other processes took from each cell.
+fn told_disturbances(
+    stolen: impl Iterator<Item = f64>,
+    others: impl Iterator<Item = f64>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let stolen = stolen.fold(0.0, f64::max);
+    if stolen > STEAL_WORTH_A_WORD {
+        let percent = (stolen * 100.0).round();
+        found.push(format!("The hypervisor took up to {percent}% of the machine from a cell."));
+    }
+    let others = others.filter(|share| share.is_finite()).fold(0.0, f64::max);
     if others > OTHERS_WORTH_A_WORD {
         let percent = (others * 100.0).round();
         found.push(format!("Other processes took up to {percent}% of the machine from a cell."));
@@ -345,8 +360,7 @@ fn load(workload: &Workload) -> String {
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
     let mut parts = vec![format!("{protocol} {what}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
-        let name = arrivals.to_possible_value().expect("no variant is skipped");
-        parts.push(format!("{rate} a second ({} arrivals)", name.get_name()));
+        parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
     }
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));

@@ -84,6 +84,13 @@ pub fn run_watched(
     Ok(outcome)
 }
 
+impl Engine {
+    /// Says why it is not to be had here.
+    pub fn check(self) -> Result<(), Error> {
+        choose(self).map(drop)
+    }
+}
+
 /// Which engine it is to be, and why it cannot be the one that would have been chosen.
 fn choose(engine: Engine) -> Result<(Engine, Option<String>), Error> {
     match (engine, Ring::check()) {

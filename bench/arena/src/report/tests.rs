@@ -155,13 +155,14 @@ fn run() -> Run {
         machine,
         contestants,
         workloads: vec![workload("plaintext"), herd],
+        calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
 }
 
 #[test]
 fn the_report_says_what_the_records_say() {
-    insta::assert_snapshot!(readme_of(&[run()]));
+    insta::assert_snapshot!(readme_of(&[run()], &[]));
 }
 
 #[test]
@@ -249,7 +250,9 @@ fn run_at_a_rate() -> Run {
 
 #[test]
 fn a_latency_that_means_nothing_is_not_printed_and_the_reason_is() {
-    insta::assert_snapshot!(readme_of(&[run_at_a_rate()]).split("## What the").next().unwrap());
+    insta::assert_snapshot!(
+        readme_of(&[run_at_a_rate()], &[]).split("## What the").next().unwrap()
+    );
 }
 
 /// Under a workload of logins, beside a server of other people that is dearer.
@@ -291,5 +294,7 @@ fn run_beside_a_peer() -> Run {
 
 #[test]
 fn servers_of_other_people_are_marked_and_ranked_in_the_same_table() {
-    insta::assert_snapshot!(readme_of(&[run_beside_a_peer()]).split("## What the").next().unwrap());
+    insta::assert_snapshot!(
+        readme_of(&[run_beside_a_peer()], &[]).split("## What the").next().unwrap()
+    );
 }
