@@ -309,3 +309,54 @@ fn capacity(cells: &[Cell], slot: &Slot) -> Option<f64> {
     };
     Some(cells.iter().find(is_it)?.found.as_ref()?.rate_per_s)
 }
+
+#[cfg(test)]
+mod tests {
+    use loadgen::Engine;
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let wrk = Client::Wrk { version: "wrk 4.1".to_owned() };
+        let clients = vec![Client::Loadgen { engine: Engine::Epoll }, wrk];
+        Plan { blocks: 6, duration_s: 1, clients }
+    }
+
+    #[test]
+    fn each_block_asks_capacity_first_and_in_an_order_of_the_seed() {
+        let plan = plan();
+        let slots = schedule(&plan, 7);
+        assert_eq!((slots.len(), slots.len() % 6), (plan.cells(), 0));
+        for block in 1..=6 {
+            let asked: Vec<&Slot> = slots.iter().filter(|slot| slot.block == block).collect();
+            let is_of_capacity = |slot: &&&Slot| matches!(slot.question, Question::Saturate { .. });
+            assert_eq!(asked.iter().take_while(is_of_capacity).count(), 6);
+            assert_eq!(asked.iter().filter(is_of_capacity).count(), 6);
+        }
+        assert_eq!(slots, schedule(&plan, 7));
+        assert_ne!(slots, schedule(&plan, 8));
+    }
+
+    #[test]
+    fn a_schedule_rests_on_what_the_same_client_reached_in_the_same_block() {
+        let slot = Slot {
+            question: Question::Keep { arrivals: Arrivals::Poisson },
+            client: plan().clients[0].clone(),
+            block: 2,
+            position: 9,
+        };
+        let cell = |client: &Client, block, rate_per_s| Cell {
+            question: Question::Saturate { connections: FEW_CONNECTIONS, reconnect: false },
+            client: client.name(),
+            block,
+            position: 1,
+            failure: None,
+            found: Some(Found { rate_per_s, ..Found::default() }),
+        };
+        let clients = plan().clients;
+        let others = [cell(&clients[0], 1, 1.0), cell(&clients[1], 2, 2.0)];
+        assert_eq!(capacity(&others, &slot), None);
+        let all = [others.as_slice(), &[cell(&clients[0], 2, 3.0)]].concat();
+        assert_eq!(capacity(&all, &slot), Some(3.0));
+    }
+}

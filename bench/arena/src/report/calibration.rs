@@ -120,9 +120,10 @@ fn parts(run: &Run<Cell>) -> Vec<Part> {
         Part {
             title: "What a connection takes of memory",
             says: format!(
-                "{HELD_CONNECTIONS} connections to `floor-epoll`, each of which is asked now and \
-                 then; the greatest PSS of the client, less that with one connection, for each of \
-                 the others."
+                "{} connections to `floor-epoll`, each of which is asked now and then; the \
+                 greatest PSS of the client, less that with one connection, for each of the \
+                 others.",
+                number(HELD_CONNECTIONS as f64)
             ),
             table: memory(run, &plan.clients),
         },
@@ -265,8 +266,8 @@ fn targets(run: &Run<Cell>) -> Table {
                 }
                 Question::Hold { connections } if connections == HELD_CONNECTIONS => {
                     let target = format!(
-                        "{connections} connections held: at most {HELD_MAX_KIB} KiB of client \
-                         memory each"
+                        "{} connections held: at most {HELD_MAX_KIB} KiB of client memory each",
+                        number(connections as f64)
                     );
                     judge(target, client, figure(&held_kib(run, client), "KiB"), HELD_MAX_KIB);
                 }
@@ -407,3 +408,6 @@ fn ratio(comparison: Option<Comparison>) -> String {
 fn share(share: f64) -> String {
     format!("{:.3}%", 100.0 * share)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,22 @@ fn workload(name: &str) -> Workload {
     }
 }
 
+/// Where a made-up run was made.
+pub(super) fn machine() -> Machine {
+    Machine {
+        cpu: "A processor".to_owned(),
+        cores: 2,
+        memory_mib: 1024,
+        kernel: "6.1".to_owned(),
+        rustc: "rustc 1.95.0".to_owned(),
+        commit: "0123456789ab".to_owned(),
+        backlog_limit: "4096".to_owned(),
+        placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        congestion_control: String::new(),
+        served_from: String::new(),
+    }
+}
+
 /// A cell in which a request costs `cpu_us` and there are `rate` of them.
 fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
     let summary =
@@ -135,24 +151,12 @@ fn run() -> Run {
         contestant("broken", 4, Io::Epoll, false),
         contestant("floor-threads", u32::MAX, Io::Threads, true),
     ];
-    let machine = Machine {
-        cpu: "A processor".to_owned(),
-        cores: 2,
-        memory_mib: 1024,
-        kernel: "6.1".to_owned(),
-        rustc: "rustc 1.95.0".to_owned(),
-        commit: "0123456789ab".to_owned(),
-        backlog_limit: "4096".to_owned(),
-        placement: Placement { server: Some(0), client: Some(1), siblings: false },
-        congestion_control: String::new(),
-        served_from: String::new(),
-    };
     let header = Header {
         format: 1,
         started: "2026-01-02T03:04:05Z".to_owned(),
         profile: "quick".to_owned(),
         seed: 7,
-        machine,
+        machine: machine(),
         contestants,
         workloads: vec![workload("plaintext"), herd],
         calibration: None,
