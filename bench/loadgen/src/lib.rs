@@ -30,7 +30,7 @@ use std::time::Duration;
 
 pub use histogram::{decode, hgrm};
 pub use outcome::{Outcome, Summary};
-pub use plan::{FtpOperation, Load, Plan, Protocol};
+pub use plan::{Engine, FtpOperation, Load, Plan, Protocol};
 pub use rate::Rate;
 pub use run::{run, run_watched};
 pub use schedule::Arrivals;
@@ -62,6 +62,9 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
+    /// There is no `io_uring` here, and the plan asks for it.
+    #[error("{0}: use --engine epoll, or auto")]
+    NoRing(String),
     /// The system refused something that a run needs.
     #[error("{what}: {cause}")]
     System {

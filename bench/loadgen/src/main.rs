@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use loadgen::{Arrivals, FtpOperation, Load, Outcome, Plan, Protocol, Rate, selftest};
+use loadgen::{Arrivals, Engine, FtpOperation, Load, Outcome, Plan, Protocol, Rate, selftest};
 
 /// Drives one server over many connections, checks every reply, and says how long each took.
 #[derive(Parser)]
@@ -142,6 +142,9 @@ struct Run {
     /// Never sleep while waiting for replies; for threads that have a processor of their own.
     #[arg(long)]
     busy_poll: bool,
+    /// How connections are driven.
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
     #[command(flatten)]
     output: Output,
 }
@@ -312,6 +315,7 @@ impl Run {
             timeout: self.timeout,
             cpus: self.cpus,
             busy_poll: self.busy_poll,
+            engine: self.engine,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Load;
+use crate::plan::{Engine, Load};
 use crate::steady::Window;
 use crate::verdict::Verdict;
 
@@ -39,6 +39,12 @@ pub struct Outcome {
     /// When requests were sent; of merged outcomes, one whose rate changes if there is one.
     #[serde(default)]
     pub load: Option<Load>,
+    /// How connections were driven; of merged outcomes, those of the first.
+    #[serde(default)]
+    pub engine: Option<Engine>,
+    /// Why it could not be the `io_uring` that would have been chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_ring: Option<String>,
     /// Correct replies that arrived within the measurement.
     pub requests: u64,
     /// Failures by kind, in the warm-up and the measurement.

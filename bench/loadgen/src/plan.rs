@@ -39,6 +39,19 @@ pub enum FtpOperation {
     Store,
 }
 
+/// How connections are driven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The cheapest that there is here.
+    #[default]
+    Auto,
+    /// Readiness.
+    Epoll,
+    /// Completions; from Linux 6.1 on, where it is not forbidden.
+    IoUring,
+}
+
 /// What decides when a request is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -132,6 +145,9 @@ pub struct Plan {
     /// client. Only for threads that have a processor of their own.
     #[serde(default)]
     pub busy_poll: bool,
+    /// How connections are driven.
+    #[serde(default)]
+    pub engine: Engine,
 }
 
 impl Default for Plan {
@@ -157,6 +173,7 @@ impl Default for Plan {
             timeout: Duration::from_secs(10),
             cpus: Vec::new(),
             busy_poll: false,
+            engine: Engine::default(),
         }
     }
 }

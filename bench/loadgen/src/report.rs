@@ -4,8 +4,6 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-
 use crate::record::Recorder;
 use crate::system::{thread_cpu_time, thread_run_delay};
 
@@ -21,8 +19,8 @@ pub(crate) struct Report {
     /// Requests that were due within the measurement, and those of them that were shed.
     pub(crate) arrivals: u64,
     pub(crate) shed: u64,
-    /// Still open: a harness may want to look at the server before they close.
-    pub(crate) _open: Vec<TcpStream>,
+    /// The sockets, still open: a harness may want to look at the server before they close.
+    pub(crate) _open: Box<dyn Send>,
 }
 
 /// How the replies were spread over connections.

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mio::{Poll, Waker};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::client::{Echo, Ftp, Http, Session};
-use crate::engine::{DONE, MEASURING, WAKE, WARMING, Worker};
+use crate::engine::{DONE, Driver, Epoll, MEASURING, Ring, WARMING, Worker};
 use crate::histogram::{encode, summary};
 use crate::idle::Herd;
 use crate::outcome::Outcome;
 use crate::pace::Pace;
-use crate::plan::{Load, Plan, Protocol};
+use crate::plan::{Engine, Load, Plan, Protocol};
 use crate::record::Recorder;
 use crate::report::{Pulse, Report};
 use crate::steady::WINDOWS;
@@ -43,10 +43,11 @@ pub fn run_watched(
     watch: &mut dyn FnMut(&Glimpse),
 ) -> Result<Outcome, Error> {
     plan.check()?;
+    let (engine, no_ring) = choose(plan.engine)?;
     system::raise_descriptor_limit(plan)?;
     let mut recorder = Recorder::new();
     let herd = Herd::open(plan, stop, &mut recorder);
-    let threads = Threads::start(plan)?;
+    let threads = Threads::start(plan, engine)?;
 
     threads.wait(plan.warm_up, None, stop, watch);
     let mut elapsed = Duration::ZERO;
@@ -66,12 +67,24 @@ pub fn run_watched(
     }
     let reports = threads.finish()?;
     let mut outcome = outcome(plan, recorder, reports, elapsed);
+    outcome.engine = Some(engine);
+    outcome.no_ring = no_ring;
     outcome.idle_ready = Some(herd.ready());
     outcome.idle_held = herd.held();
     outcome.stolen = stolen;
     outcome.stopped = stop.load(Ordering::Relaxed);
     outcome.verdict = Some(Verdict::of(&outcome));
     Ok(outcome)
+}
+
+/// Which engine it is to be, and why it cannot be the one that would have been chosen.
+fn choose(engine: Engine) -> Result<(Engine, Option<String>), Error> {
+    match (engine, Ring::check()) {
+        (Engine::Epoll, _) => Ok((engine, None)),
+        (_, Ok(())) => Ok((Engine::IoUring, None)),
+        (Engine::Auto, Err(why)) => Ok((Engine::Epoll, Some(why))),
+        (Engine::IoUring, Err(why)) => Err(Error::NoRing(why)),
+    }
 }
 
 /// What all threads found together.
@@ -140,23 +153,31 @@ fn per(total: f64, count: f64) -> f64 {
 /// The threads of the generator. They end when this is dropped, if not before.
 struct Threads {
     phase: Arc<AtomicU8>,
-    wakers: Vec<Waker>,
+    wakers: Vec<Arc<EventFd>>,
     handles: Vec<JoinHandle<Result<Report, Error>>>,
     pulses: Vec<Arc<Pulse>>,
 }
 
 impl Threads {
-    fn start(plan: &Plan) -> Result<Self, Error> {
+    fn start(plan: &Plan, engine: Engine) -> Result<Self, Error> {
+        match engine {
+            Engine::IoUring => Self::start_on::<Ring>(plan),
+            Engine::Auto | Engine::Epoll => Self::start_on::<Epoll>(plan),
+        }
+    }
+
+    fn start_on<D: Driver>(plan: &Plan) -> Result<Self, Error> {
         match plan.protocol {
-            Protocol::Http => Self::start_with(plan, &Http::new(plan)),
-            Protocol::Ftp => Self::start_with(plan, &Ftp::new(plan)),
-            Protocol::Echo => Self::start_with(plan, &Echo::new(plan)),
+            Protocol::Http => Self::start_with::<D, _>(plan, &Http::new(plan)),
+            Protocol::Ftp => Self::start_with::<D, _>(plan, &Ftp::new(plan)),
+            Protocol::Echo => Self::start_with::<D, _>(plan, &Echo::new(plan)),
         }
     }
 
     /// Every connection gets a clone of `session`; what is large in it is shared.
-    fn start_with<S>(plan: &Plan, session: &S) -> Result<Self, Error>
+    fn start_with<D, S>(plan: &Plan, session: &S) -> Result<Self, Error>
     where
+        D: Driver,
         S: Session + Clone + Send + 'static,
     {
         let mut threads = Self {
@@ -170,23 +191,25 @@ impl Threads {
         let mut number = 0..;
         let count = plan.threads.min(plan.connections);
         for thread in 0..count {
-            let poll = Poll::new().map_err(cannot_start)?;
-            threads.wakers.push(Waker::new(poll.registry(), WAKE).map_err(cannot_start)?);
+            let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+            let waker = EventFd::from_flags(flags).map_err(|error| cannot_start(error.into()))?;
+            let waker = Arc::new(waker);
+            threads.wakers.push(Arc::clone(&waker));
             let share = plan.connections / count + usize::from(thread < plan.connections % count);
             let mut sessions = vec![session.clone(); share];
             for (session, number) in sessions.iter_mut().zip(&mut number) {
                 session.number(number);
             }
-            let pace = Pace::new(&plan, thread, count, share, poll.registry());
-            let pace = pace.map_err(cannot_start)?;
-            let worker = Worker::new(poll, Arc::clone(&plan), sessions, pace, epoch);
+            let pace = Pace::new(&plan, thread, count, share);
             let pulse = Arc::new(Pulse::default());
             threads.pulses.push(Arc::clone(&pulse));
             let phase = Arc::clone(&threads.phase);
-            let cpu = plan.cpus.get(thread % plan.cpus.len().max(1)).copied();
+            let plan = Arc::clone(&plan);
             let handle = thread::Builder::new().name(format!("load-{thread}")).spawn(move || {
+                let cpu = plan.cpus.get(thread % plan.cpus.len().max(1)).copied();
                 cpu.map_or(Ok(()), system::pin_thread)?;
-                worker.run(&phase, &pulse)
+                let (driver, inbox) = D::new(&waker, share).map_err(cannot_start)?;
+                Worker::new(driver, plan, sessions, pace, epoch).run(inbox, &phase, &pulse)
             });
             threads.handles.push(handle.map_err(cannot_start)?);
         }
@@ -227,7 +250,8 @@ impl Threads {
 
     fn announce(&self, phase: u8) -> Result<(), Error> {
         self.phase.store(phase, Ordering::Relaxed);
-        self.wakers.iter().try_for_each(Waker::wake).map_err(cannot_start)
+        let wake = |waker: &Arc<EventFd>| waker.write(1).map(drop);
+        self.wakers.iter().try_for_each(wake).map_err(|error| cannot_start(error.into()))
     }
 
     fn finish(mut self) -> Result<Vec<Report>, Error> {

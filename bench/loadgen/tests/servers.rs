@@ -19,7 +19,7 @@ use hdrhistogram::serialization::Deserializer;
 use loadgen::{Error, FtpOperation, Phase, Plan, Protocol};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{REPLY, run, serve};
+use support::{REPLY, engine, run, serve};
 
 fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
     Plan {
@@ -31,6 +31,7 @@ fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
         threads: 2,
         warm_up: Duration::from_millis(50),
         duration: Duration::from_millis(300),
+        engine: engine(),
         ..Plan::default()
     }
 }

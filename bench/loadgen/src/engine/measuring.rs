@@ -4,12 +4,12 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Worker;
+use super::{Driver, Worker};
 use crate::client::Session;
 use crate::pace::Pace;
 use crate::report::{Began, Pulse, Report, Served, Used};
 
-impl<S: Session> Worker<S> {
+impl<S: Session, D: Driver> Worker<S, D> {
     /// From now on it counts.
     pub(super) fn measure(&mut self) -> io::Result<Began> {
         let now = Instant::now();
@@ -21,7 +21,12 @@ impl<S: Session> Worker<S> {
         Began::new(now, self.area_ns(now_ns))
     }
 
-    pub(super) fn report(mut self, began: Option<Began>, spun: Duration) -> io::Result<Report> {
+    pub(super) fn report(
+        mut self,
+        inbox: D::Inbox,
+        began: Option<Began>,
+        spun: Duration,
+    ) -> io::Result<Report> {
         let now = Instant::now();
         self.keep_pace(now);
         let mut used = Used::default();
@@ -38,7 +43,6 @@ impl<S: Session> Worker<S> {
             Pace::Open { offer, .. } => (offer.waiting(), offer.arrivals(), offer.shed()),
             Pace::Closed | Pace::Thinking { .. } => (0, 0, 0),
         };
-        let open = self.connections.into_iter().filter_map(|connection| connection.control.stream);
         Ok(Report {
             recorder: self.recorder,
             served,
@@ -47,7 +51,7 @@ impl<S: Session> Worker<S> {
             unfinished: self.flow.inside() + waiting,
             arrivals,
             shed,
-            _open: open.collect(),
+            _open: self.driver.leave(inbox),
         })
     }
 
