@@ -135,7 +135,8 @@ fn parts(run: &Run<Cell>) -> Vec<Part> {
                    second. The response time, from when a request was to be sent, shows it, as \
                    wrk2 does; the service time, from the actual send, hides it, for only so many \
                    requests as there are connections are under way. wrk, in its closed loop, fills \
-                   in afterwards what it takes to be missing, so its figures are of neither kind."
+                   in afterwards what it takes to be missing from its mean interval: its \
+                   percentiles are an estimate."
                 .to_owned(),
             table: truth(run),
         },
