@@ -7,11 +7,14 @@
 
 mod client;
 
+use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use loadgen::selftest::Findings;
 use loadgen::{Arrivals, Outcome, Protocol};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +37,8 @@ pub(crate) const HELD_CONNECTIONS: usize = 10_000;
 /// All of them are asked while they are held.
 const HOLDING_RATE_PER_S: u64 = 5000;
 const WARM_UP: Duration = Duration::from_secs(1);
+/// About what the servers of known latency take.
+const TRUTH: Duration = Duration::from_secs(70);
 /// A rough allowance for starting and stopping, for the time that is foretold.
 const OVERHEAD_MS: u64 = 200;
 
@@ -59,6 +64,8 @@ pub(crate) enum Question {
     Keep { arrivals: Arrivals },
     /// What do so many open connections take of memory?
     Hold { connections: usize },
+    /// Is what is found of servers of known latency what arithmetic says? Asked once.
+    Truth,
 }
 
 /// What one client answered to one question in one block.
@@ -74,6 +81,8 @@ pub(crate) struct Cell {
     pub(crate) failure: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) found: Option<Found>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) truth: Option<Findings>,
 }
 
 /// What a client said, and what it and the machine used meanwhile.
@@ -119,9 +128,12 @@ impl Plan {
         self.limit(question).as_millis() as u64 + OVERHEAD_MS
     }
 
-    /// How long a client is told to work.
+    /// How long a client works.
     fn limit(&self, question: Question) -> Duration {
-        question.warm_up() + Duration::from_secs(self.duration_s)
+        match question {
+            Question::Truth => TRUTH,
+            _ => question.warm_up() + Duration::from_secs(self.duration_s),
+        }
     }
 }
 
@@ -132,6 +144,7 @@ impl Question {
             Self::Saturate { connections, reconnect: true } => format!("{connections} made anew"),
             Self::Keep { arrivals } => format!("{} arrivals", word(arrivals)),
             Self::Hold { connections } => format!("{connections} held"),
+            Self::Truth => "known latency".to_owned(),
         }
     }
 
@@ -163,7 +176,7 @@ impl Question {
 }
 
 /// Block after block, in each all questions of capacity in a random order, then all others, which
-/// rest on the capacity that was found.
+/// rest on the capacity that was found. The truth is asked at the end of the first.
 fn schedule(plan: &Plan, seed: u64) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut slots = Vec::new();
@@ -175,6 +188,9 @@ fn schedule(plan: &Plan, seed: u64) -> Vec<Slot> {
         }
         random.shuffle(&mut asked);
         asked.sort_by_key(|(question, _)| !matches!(question, Question::Saturate { .. }));
+        if let (1, Some(client)) = (block, plan.clients.iter().find(|client| !client.is_wrk())) {
+            asked.push((Question::Truth, client));
+        }
         slots.extend(asked.into_iter().zip(1..).map(|((question, client), position)| Slot {
             question,
             client: client.clone(),
@@ -244,14 +260,29 @@ impl<'a> Bench<'a> {
             position: slot.position,
             failure: None,
             found: None,
+            truth: None,
         };
         // The clients of a block meet the same arrivals.
         let seed = seed.wrapping_add(slot.block.into());
-        match self.ask(slot, plan, seed, capacity(before, slot), stop) {
-            Ok(found) => cell.found = Some(found),
-            Err(error) => cell.failure = Some(format!("{error:#}")),
-        }
+        let asked = if slot.question == Question::Truth {
+            self.truth(stop).map(|truth| cell.truth = Some(truth))
+        } else {
+            let found = self.ask(slot, plan, seed, capacity(before, slot), stop);
+            found.map(|found| cell.found = Some(found))
+        };
+        cell.failure = asked.err().map(|error| format!("{error:#}"));
         cell
+    }
+
+    /// The load generator has such servers itself.
+    fn truth(&self, stop: &AtomicBool) -> anyhow::Result<Findings> {
+        let file = self.folder.join("selftest.json");
+        let mut command = Command::new(&self.loadgen);
+        command.arg("selftest").arg("--json").arg(&file);
+        let start = |command: &mut Command| self.stage.placement.everywhere(|| command.spawn());
+        Child::run_started_by(start, &mut command, TRUTH, false, stop)?;
+        let text = fs::read_to_string(&file).context("what it found")?;
+        serde_json::from_str(&text).context("what it found")
     }
 
     fn ask(
@@ -326,7 +357,7 @@ mod tests {
     fn each_block_asks_capacity_first_and_in_an_order_of_the_seed() {
         let plan = plan();
         let slots = schedule(&plan, 7);
-        assert_eq!((slots.len(), slots.len() % 6), (plan.cells(), 0));
+        assert_eq!((slots.len(), slots.len() % 6), (plan.cells(), 1));
         for block in 1..=6 {
             let asked: Vec<&Slot> = slots.iter().filter(|slot| slot.block == block).collect();
             let is_of_capacity = |slot: &&&Slot| matches!(slot.question, Question::Saturate { .. });
@@ -352,6 +383,7 @@ mod tests {
             position: 1,
             failure: None,
             found: Some(Found { rate_per_s, ..Found::default() }),
+            truth: None,
         };
         let clients = plan().clients;
         let others = [cell(&clients[0], 1, 1.0), cell(&clients[1], 2, 2.0)];

@@ -7,8 +7,6 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::contestant::cpu_set;
-
 /// The machine and the build, as recorded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Machine {
@@ -87,16 +85,14 @@ impl Placement {
         Self { server: None, client: None, siblings: false }
     }
 
-    /// Starts what is to run on the client's processor: a child is where its parent was.
+    /// Starts what is to run on the client's processor.
     pub(crate) fn at_the_client<T>(&self, start: impl FnOnce() -> T) -> anyhow::Result<T> {
-        let Some(client) = self.client else {
-            return Ok(start());
-        };
-        let own = sched_getaffinity(Pid::from_raw(0))?;
-        sched_setaffinity(Pid::from_raw(0), &cpu_set(client)?)?;
-        let started = start();
-        sched_setaffinity(Pid::from_raw(0), &own)?;
-        Ok(started)
+        start_on(self.client, start)
+    }
+
+    /// Starts what is server and client in one, and needs the processors of both.
+    pub(crate) fn everywhere<T>(&self, start: impl FnOnce() -> T) -> anyhow::Result<T> {
+        start_on([self.server, self.client].into_iter().flatten(), start)
     }
 
     /// Keeps this thread, and the threads that it starts, off the server's processor.
@@ -111,6 +107,24 @@ impl Placement {
         sched_setaffinity(Pid::from_raw(0), &set)?;
         Ok(())
     }
+}
+
+/// Starts something on these processors, if there are any: a child is where its parent was.
+fn start_on<T>(
+    cpus: impl IntoIterator<Item = usize>,
+    start: impl FnOnce() -> T,
+) -> anyhow::Result<T> {
+    let own = sched_getaffinity(Pid::from_raw(0))?;
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(cpu)?;
+    }
+    if set != CpuSet::new() {
+        sched_setaffinity(Pid::from_raw(0), &set)?;
+    }
+    let started = start();
+    sched_setaffinity(Pid::from_raw(0), &own)?;
+    Ok(started)
 }
 
 /// The processors that this process may use.

@@ -272,7 +272,9 @@ mod tests {
     #[test]
     fn batches_with_too_few_replies_are_joined_or_tell_nothing() {
         let mut batches = Batches::new(1, Duration::from_secs(1));
-        recorded(40, 300).into_iter().for_each(|recorded| batches.add(0, recorded));
+        for recorded in recorded(40, 300) {
+            batches.add(0, recorded);
+        }
         // 300 replies have 3 beyond their 99th percentile, 1200 have 12.
         assert_eq!(batches.interval(Measure::P99).unwrap().batches, 10);
         assert_eq!(batches.interval(Measure::P999), None);

@@ -5,7 +5,7 @@ mod show;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -39,7 +39,11 @@ enum Command {
     /// Measures servers whose latency is known, and compares what it finds with what it must be.
     ///
     /// Exit code: 0 if all is found, 3 if not.
-    Selftest,
+    Selftest {
+        /// Write what it found as JSON to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Serves the self-test: tells its address, then answers until standard input ends.
     #[command(hide = true)]
     TestServer,
@@ -167,7 +171,7 @@ fn main() -> ExitCode {
     let is_good = match command {
         Command::Run(arguments) => run(*arguments),
         Command::Merge(arguments) => merge(&arguments),
-        Command::Selftest => self_test(),
+        Command::Selftest { json } => self_test(json.as_deref()),
         Command::TestServer => selftest::serve_until_end_of_input().map(|()| true),
     };
     match is_good {
@@ -210,10 +214,17 @@ fn merge(arguments: &Merge) -> anyhow::Result<bool> {
     finish(&merged.context("there is nothing to merge")?, None, files)
 }
 
-fn self_test() -> anyhow::Result<bool> {
+fn self_test(json: Option<&Path>) -> anyhow::Result<bool> {
+    let cannot_write = || format!("cannot write {}", json.unwrap_or(Path::new("")).display());
+    let file = json.map(File::create).transpose().with_context(cannot_write)?;
     let stop = stop_on_signals()?;
     let program = std::env::current_exe().context("this program cannot be found")?;
-    selftest::run(&program, &stop, &mut io::stdout())
+    let found = selftest::run(&program, &stop, &mut io::stdout())?;
+    if let Some(mut file) = file {
+        let text = serde_json::to_string_pretty(&found)? + "\n";
+        file.write_all(text.as_bytes()).with_context(cannot_write)?;
+    }
+    Ok(found.are_good())
 }
 
 fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {

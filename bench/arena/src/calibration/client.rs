@@ -1,11 +1,11 @@
 //! Load generators as children: how each is told what to do, what it used, and what it said.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{self, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -133,6 +133,7 @@ pub(super) fn loadgen(
             give("--connections", connections.to_string());
             give("--rate", HOLDING_RATE_PER_S.to_string());
         }
+        Question::Truth => bail!("it has a command of its own for this"),
     }
     Ok(command)
 }
@@ -141,7 +142,7 @@ pub(super) fn loadgen(
 pub(super) fn wrk(target: SocketAddr, question: Question, duration_s: u64) -> Command {
     let (connections, reconnect) = match question {
         Question::Saturate { connections, reconnect } => (connections, reconnect),
-        Question::Keep { .. } | Question::Hold { .. } => (FEW_CONNECTIONS, false),
+        Question::Keep { .. } | Question::Hold { .. } | Question::Truth => (FEW_CONNECTIONS, false),
     };
     let mut command = Command::new("wrk");
     command.args(["--threads", "1", "--connections", &connections.to_string()]);
@@ -165,11 +166,23 @@ pub(super) struct Child {
 
 impl Child {
     /// Runs a child on the client's processor to its end, `limit` and some patience from now at
-    /// most. No other child of this program may be waited for meanwhile: what it used is what the
-    /// kernel adds when it has ended.
+    /// most.
     pub(super) fn run(
         command: &mut Command,
         placement: &Placement,
+        limit: Duration,
+        weigh: bool,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Self> {
+        let start = |command: &mut Command| placement.at_the_client(|| command.spawn());
+        Self::run_started_by(start, command, limit, weigh, stop)
+    }
+
+    /// The same, started otherwise. No other child of this program may be waited for meanwhile:
+    /// what it used is what the kernel adds when it has ended.
+    pub(super) fn run_started_by(
+        start: impl FnOnce(&mut Command) -> anyhow::Result<io::Result<process::Child>>,
+        command: &mut Command,
         limit: Duration,
         weigh: bool,
         stop: &AtomicBool,
@@ -179,8 +192,7 @@ impl Child {
         let name = command.get_program().display().to_string();
         let before = cpu_of_children()?;
         let began = Instant::now();
-        let spawned = placement.at_the_client(|| command.spawn())?;
-        let mut child = spawned.with_context(|| format!("cannot start {name}"))?;
+        let mut child = start(command)?.with_context(|| format!("cannot start {name}"))?;
         let mut pss_bytes = None;
         let status = loop {
             if let Some(status) = child.try_wait()? {

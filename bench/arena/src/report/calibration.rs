@@ -2,6 +2,7 @@
 //! figure that meets it or does not.
 
 use loadgen::Outcome;
+use loadgen::selftest::{Beside, Findings};
 
 use super::{Style, machine, push, render, terminal, told_disturbances};
 use crate::calibration::{Cell, Client, FEW_CONNECTIONS, Found, HELD_CONNECTIONS, Question, word};
@@ -127,7 +128,53 @@ fn parts(run: &Run<Cell>) -> Vec<Part> {
             ),
             table: memory(run, &plan.clients),
         },
+        Part {
+            title: "What is found where arithmetic knows it",
+            says: "`loadgen selftest`: servers of its own whose latency is known. Of the one that \
+                   is silent for a second in ten a tenth of all arrivals wait, evenly up to that \
+                   second. The response time, from when a request was to be sent, shows it, as \
+                   wrk2 does; the service time, from the actual send, hides it, for only so many \
+                   requests as there are connections are under way. wrk, in its closed loop, fills \
+                   in afterwards what it takes to be missing from its mean interval: its \
+                   percentiles are an estimate."
+                .to_owned(),
+            table: truth(run),
+        },
     ]
+}
+
+fn truth(run: &Run<Cell>) -> Table {
+    let columns =
+        vec!["server and load", "figure", "client", "arithmetic", "measured", "allowed", "agrees"];
+    let mut rows = Vec::new();
+    for found in truths(run) {
+        for check in &found.checks {
+            let agrees = if check.is_good() { "yes" } else { "no" };
+            rows.push(vec![
+                check.case.clone(),
+                check.figure.clone(),
+                "loadgen".to_owned(),
+                number(check.expected),
+                number(check.measured),
+                format!("{} to {}", number(check.low.max(0.0)), number(check.high)),
+                agrees.to_owned(),
+            ]);
+        }
+        for Beside { client, case, figure, measured } in &found.beside {
+            let [case, figure, client] = [case, figure, client].map(String::clone);
+            let arithmetic =
+                found.checks.iter().find(|one| one.case == case && one.figure == figure);
+            let expected = arithmetic.map_or(NOTHING.to_owned(), |one| number(one.expected));
+            let nothing = || NOTHING.to_owned();
+            let measured = number(*measured);
+            rows.push(vec![case, figure, client, expected, measured, nothing(), nothing()]);
+        }
+    }
+    Table { columns, rows, remarks: Vec::new() }
+}
+
+fn truths(run: &Run<Cell>) -> impl Iterator<Item = &Findings> {
+    run.cells.iter().filter_map(|cell| cell.truth.as_ref())
 }
 
 fn cost(run: &Run<Cell>, clients: &[Client]) -> Table {
@@ -271,9 +318,16 @@ fn targets(run: &Run<Cell>) -> Table {
                     );
                     judge(target, client, figure(&held_kib(run, client), "KiB"), HELD_MAX_KIB);
                 }
-                Question::Saturate { .. } | Question::Hold { .. } => {}
+                Question::Saturate { .. } | Question::Hold { .. } | Question::Truth => {}
             }
         }
+    }
+    for found in truths(run) {
+        let (all, good) = (found.checks.len(), found.checks.iter().filter(|one| one.is_good()));
+        let target = "servers of known latency: every figure is what arithmetic says".to_owned();
+        let met = if found.are_good() { "yes" } else { "no" };
+        let figure = format!("{} of {all}", good.count());
+        rows.push(vec![target, "loadgen".to_owned(), figure, met.to_owned()]);
     }
     Table { columns, rows, remarks: Vec::new() }
 }

@@ -1,5 +1,6 @@
 //! A snapshot of the report of a small made-up calibration.
 
+use loadgen::selftest::Check;
 use loadgen::{Arrivals, Engine, Summary, Verdict, Word};
 
 use super::*;
@@ -36,6 +37,22 @@ fn found(question: Question, client: &Client, noise: f64) -> Found {
     }
 }
 
+fn truth(has_wrk: bool) -> Findings {
+    let (case, figure) = ("1 s of 10 silent", "response p99 ms");
+    let check = |measured| Check {
+        case: case.to_owned(),
+        figure: figure.to_owned(),
+        expected: 900.0,
+        measured,
+        low: 890.0,
+        high: 1000.0,
+    };
+    let [client, case, figure] = ["wrk", case, figure].map(str::to_owned);
+    let beside = Beside { client, case, figure, measured: 970.0 };
+    let beside = if has_wrk { vec![beside] } else { Vec::new() };
+    Findings { checks: vec![check(905.0), check(2.0)], beside }
+}
+
 fn run(clients: Vec<Client>, blocks: u32) -> Run<Cell> {
     let mut cells = Vec::new();
     for block in 1..=blocks {
@@ -51,10 +68,20 @@ fn run(clients: Vec<Client>, blocks: u32) -> Run<Cell> {
                     position: 1,
                     found: failure.is_none().then_some(found),
                     failure,
+                    truth: None,
                 });
             }
         }
     }
+    cells.push(Cell {
+        question: Question::Truth,
+        client: clients[0].name(),
+        block: 1,
+        position: 99,
+        failure: None,
+        found: None,
+        truth: Some(truth(clients.iter().any(Client::is_wrk))),
+    });
     let header = Header {
         format: 1,
         started: "2026-01-02T03:04:05Z".to_owned(),
