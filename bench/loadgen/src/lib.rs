@@ -10,6 +10,7 @@ mod connection;
 mod engine;
 mod histogram;
 mod idle;
+mod interval;
 mod merge;
 mod outcome;
 mod pace;
@@ -22,13 +23,16 @@ mod schedule;
 pub mod selftest;
 mod steady;
 mod system;
+mod trend;
 pub mod usage;
 mod verdict;
+mod warm_up;
 
 use std::io;
 use std::time::Duration;
 
 pub use histogram::{decode, hgrm};
+pub use interval::{Interval, Measure, Within};
 pub use outcome::{Outcome, Summary};
 pub use plan::{BACKLOG, Engine, FtpOperation, Load, Plan, Protocol};
 pub use rate::Rate;
