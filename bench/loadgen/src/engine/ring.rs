@@ -10,8 +10,8 @@
 //! when something has arrived. So in the steady state a request costs one send, in a system call
 //! that all sends of a turn share.
 //!
-//! Invariants: what the kernel may still read or write lives until the operation has completed, also
-//! after its socket is closed; a completion carries the generation of its socket, so that one of a
+//! Invariants: what the kernel may still read or write lives until the operation has completed,
+//! also after its socket is closed; a completion carries the generation of its socket, so that one of a
 //! closed socket gives its buffer back and does nothing else.
 
 #![allow(unsafe_code, reason = "the kernel is handed addresses")]
@@ -372,7 +372,7 @@ impl Ring {
         };
         let fd = Fd(descriptor.as_raw_fd());
         let receive = if socket.only_counted {
-            // Linux does not even copy it, so that the client of a download is not what is measured.
+            // Linux does not even copy it, so that a download's client is not what is measured.
             opcode::Recv::new(fd, self.buffers.scratch(), SCRATCH_BYTES as u32)
                 .flags(libc::MSG_TRUNC)
                 .build()
