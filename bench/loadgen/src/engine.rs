@@ -57,6 +57,8 @@ pub(crate) struct Worker<S, D> {
     /// Connections to reopen, the next one first.
     pauses: BinaryHeap<Reverse<(Instant, usize)>>,
     next_sweep: Instant,
+    /// When what was recorded is to be shown next.
+    batch_ends: Option<Instant>,
     /// The start, from which the schedule counts.
     epoch: Instant,
     pace: Pace,
@@ -90,6 +92,7 @@ impl<S: Session, D: Driver> Worker<S, D> {
             recorder,
             pauses: BinaryHeap::new(),
             next_sweep: epoch,
+            batch_ends: None,
             epoch,
             pace,
             awake_before: pace::awake_before(),
@@ -126,11 +129,11 @@ impl<S: Session, D: Driver> Worker<S, D> {
                 _ => {}
             }
             let requested = self.requested;
-            let had_nothing = !self.turn(&mut inbox);
-            if wait.is_zero() && had_nothing && self.requested == requested {
+            let (has_happened, now) = self.turn(&mut inbox);
+            if wait.is_zero() && !has_happened && self.requested == requested {
                 in_vain_since = Some(asked);
             }
-            self.publish(pulse);
+            self.publish(pulse, now);
         }
         self.report(inbox, began, spun).map_err(system)
     }
@@ -140,8 +143,8 @@ impl<S: Session, D: Driver> Worker<S, D> {
         (now - self.epoch).as_nanos() as u64
     }
 
-    /// Does all that is possible now. True if anything had happened.
-    fn turn(&mut self, inbox: &mut D::Inbox) -> bool {
+    /// Does all that is possible now. Says whether anything had happened, and when it was done.
+    fn turn(&mut self, inbox: &mut D::Inbox) -> (bool, Instant) {
         let mut has_happened = false;
         while let Some((slot, event)) = self.driver.next(inbox) {
             has_happened = true;
@@ -150,7 +153,7 @@ impl<S: Session, D: Driver> Worker<S, D> {
         let now = Instant::now();
         self.look_at_the_clock(now);
         self.keep_pace(now);
-        has_happened
+        (has_happened, now)
     }
 
     /// How long to wait for events at most, and when to be awake without one.

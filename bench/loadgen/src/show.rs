@@ -110,6 +110,14 @@ pub(crate) fn table(plan: Option<&Plan>, outcome: &Outcome) -> String {
     if let Some(lag) = &outcome.schedule_lag_us {
         line("sent late", row(lag));
     }
+    let known =
+        outcome.intervals.iter().filter(|interval| interval.share() < 1.0).map(|interval| {
+            format!("{} ± {:.1}%", interval.measure.name(), 100.0 * interval.share())
+        });
+    let known: Vec<String> = known.collect();
+    if !known.is_empty() {
+        line("known", format!(" {} (95%)", known.join(", ")));
+    }
     for (operation, summary) in &outcome.operations {
         line(operation, row(summary));
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Driver, Worker};
 use crate::client::Session;
+use crate::interval::batch_length;
 use crate::pace::Pace;
 use crate::report::{Began, Pulse, Report, Served, Used};
 
@@ -15,6 +16,7 @@ impl<S: Session, D: Driver> Worker<S, D> {
         let now = Instant::now();
         let now_ns = self.nanoseconds(now);
         self.recorder.measure(now, self.plan.duration);
+        self.batch_ends = Some(now + batch_length(self.plan.duration));
         if let Pace::Open { offer, .. } = &mut self.pace {
             offer.count_from(now_ns);
         }
@@ -55,8 +57,12 @@ impl<S: Session, D: Driver> Worker<S, D> {
         })
     }
 
-    pub(super) fn publish(&self, pulse: &Pulse) {
-        pulse.publish(self.recorder.requests, self.recorder.failed());
+    pub(super) fn publish(&mut self, pulse: &Pulse, now: Instant) {
+        pulse.publish(&self.recorder);
+        while let Some(ends) = self.batch_ends.filter(|ends| *ends <= now) {
+            pulse.batches().push(self.recorder.response_times().clone());
+            self.batch_ends = Some(ends + batch_length(self.plan.duration));
+        }
         if let Pace::Open { offer, .. } = &self.pace {
             pulse.shed.store(offer.shed(), Ordering::Relaxed);
             pulse.waiting.store(offer.waiting() as u64, Ordering::Relaxed);
