@@ -11,8 +11,13 @@
 //! that all sends of a turn share.
 //!
 //! Invariants: what the kernel may still read or write lives until the operation has completed,
-//! also after its socket is closed; a completion carries the generation of its socket, so that one of a
-//! closed socket gives its buffer back and does nothing else.
+<<<<<<< HEAD
+//! also after its socket is closed; a completion carries the generation of its socket, so that one
+//! of a closed socket gives its buffer back and does nothing else.
+=======
+//! also after its socket is closed; a completion carries the generation of its socket, so that one
+//! of a closed socket gives its buffer back and does nothing else.
+>>>>>>> ring
 
 #![allow(unsafe_code, reason = "the kernel is handed addresses")]
 
@@ -45,8 +50,9 @@ use super::driver::{Driver, Event, Slot};
 
 /// A send takes so much at most of what must be copied.
 const COPY_BYTES_MAX: usize = 64 * 1024;
-/// Empty buffers of sends that are kept for the next.
-const SPARE_MAX: usize = 1024;
+/// Empty buffers of sends that are kept for the next: about as many as a turn has sends.
+const SPARE_MAX: usize = 128;
+
 /// How much there is of what a ring shares.
 struct Limits {
     /// Operations that are submitted together at most. With more, the first of them would wait long
@@ -372,7 +378,12 @@ impl Ring {
         };
         let fd = Fd(descriptor.as_raw_fd());
         let receive = if socket.only_counted {
+<<<<<<< HEAD
             // Linux does not even copy it, so that a download's client is not what is measured.
+=======
+            // Linux does not even copy it, so that the client of a download is not what is
+            // measured.
+>>>>>>> ring
             opcode::Recv::new(fd, self.buffers.scratch(), SCRATCH_BYTES as u32)
                 .flags(libc::MSG_TRUNC)
                 .build()
