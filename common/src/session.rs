@@ -36,15 +36,16 @@ pub trait Session: Send {
         false
     }
 
-    /// Whether what is now to be written on `Control` is followed by more at once, without waiting for
-    /// anything: a head by its file. The executor may hold it back until then, which saves a packet.
+    /// Whether what is now to be written on `Control` is followed by more at once, without waiting
+    /// for anything: a head by its file. The executor may hold it back until then, which saves a
+    /// packet.
     fn more_follows(&self) -> bool {
         false
     }
 
     /// Whether the input that is waited for with `Read(Control)` belongs to something that has
-    /// begun, such as an upload. Then a leaving server lets it come to its end, and [`Event::Drain`]
-    /// waits for the next request.
+    /// begun, such as an upload. Then a leaving server lets it come to its end, and
+    /// [`Event::Drain`] waits for the next request.
     fn is_receiving(&self) -> bool {
         false
     }
