@@ -81,7 +81,7 @@ impl Session {
             }
             (Purpose::Store(receiving), result) => self.stored(receiving, result, &date),
             (Purpose::Remove(Some(status)), _) => self.refuse(status, &date),
-            // Nobody is there to be told; or the head of a page has gone, and its missing end tells.
+            // Nobody is there to be told; or the head of a page has gone: its missing end tells.
             (Purpose::ListMore(_) | Purpose::Remove(None), _) => self.ending = Ending::Now,
             (_, Err(error)) => self.reply_status(status_of(&error), &[], &date),
         }
