@@ -216,6 +216,8 @@ pub struct Settings {
     pub backend: Option<SocketAddr>,
     /// With what connections are secured, if they can be.
     pub tls: Option<Arc<TlsConfig>>,
+    /// The files that HTTP keeps open or in memory.
+    pub files: crate::http::Files,
     /// The time of day; a test puts a constant here.
     pub now: fn() -> SystemTime,
 }

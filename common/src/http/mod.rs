@@ -25,6 +25,7 @@
 
 mod backend;
 mod body;
+mod cache;
 mod conditional;
 mod fields;
 mod index;
@@ -39,6 +40,7 @@ mod session;
 mod upload;
 mod work;
 
+pub use cache::Files;
 pub use route::{MAX_BYTES, MAX_DELAY, MAX_EVENTS, PATTERN};
 pub use session::Session;
 

@@ -28,7 +28,7 @@ pub(super) enum Purpose {
     /// To say `OK` when it is done.
     SayOk,
     /// To send a file.
-    Read(Wanted, Conditions<'static>),
+    Read(Box<Read>),
     /// To list the folder that a file of this name would stand for.
     List(Wanted),
     /// To go on with such a page.
@@ -39,17 +39,31 @@ pub(super) enum Purpose {
     Remove(Option<Status>),
 }
 
+/// A file that is being opened.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// As it was asked for.
+    path: String,
+    wanted: Wanted,
+    conditions: Conditions<'static>,
+}
+
 impl Session {
     pub(super) fn work(&mut self, job: Job, purpose: Purpose) {
         self.doing = Doing::Work(Box::new(Work { job: Some(job), purpose }));
     }
 
     pub(super) fn read_file(&mut self, path: &str, conditions: Conditions<'_>, date: &Date) {
+        if let Some(resource) = self.settings.files.find(path, (self.settings.now)()) {
+            return self.reply_file(&resource, &conditions, date);
+        }
         match Wanted::of(path) {
             Ok(wanted) => {
                 let root = self.settings.root.clone();
                 let job = Job::OpenOrRead(root, wanted.path.clone(), MEMORY_BYTES_MAX);
-                self.work(job, Purpose::Read(wanted, conditions.into_owned()));
+                let read =
+                    Read { path: path.to_owned(), wanted, conditions: conditions.into_owned() };
+                self.work(job, Purpose::Read(Box::new(read)));
             }
             Err(status) => self.reply_status(status, &[], date),
         }
@@ -64,9 +78,7 @@ impl Session {
         let date = self.date();
         match (work.purpose, result) {
             (Purpose::SayOk, Ok(_)) => self.reply(Status::OK, "text/plain", b"OK", &date),
-            (Purpose::Read(wanted, conditions), result) => {
-                self.has_read(wanted, &conditions, result, &date);
-            }
+            (Purpose::Read(read), result) => self.has_read(*read, result, &date),
             (Purpose::List(wanted), Ok(Done::Listing(entries, more))) => {
                 let mut index = Index::new(wanted.folder().as_os_str().as_bytes());
                 index.add(entries, more);
@@ -88,13 +100,8 @@ impl Session {
         self.go_on();
     }
 
-    fn has_read(
-        &mut self,
-        wanted: Wanted,
-        conditions: &Conditions<'_>,
-        result: io::Result<Done>,
-        date: &Date,
-    ) {
+    fn has_read(&mut self, read: Read, result: io::Result<Done>, date: &Date) {
+        let Read { path, wanted, conditions } = read;
         let (content, status) = match result {
             Ok(Done::Contents(bytes, status)) => (Content::Memory(bytes), status),
             Ok(Done::File(file, status)) => (Content::File(file), status),
@@ -102,8 +109,9 @@ impl Session {
             Err(error) => return self.has_not_read(wanted, &error, date),
         };
         let now = (self.settings.now)();
-        let resource = Resource::new(content, &status, wanted.content_type, now);
-        self.reply_file(&Arc::new(resource), conditions, date);
+        let resource = Arc::new(Resource::new(content, &status, wanted.content_type, now));
+        self.settings.files.keep(&path, &resource, now);
+        self.reply_file(&resource, &conditions, date);
     }
 
     fn has_not_read(&mut self, wanted: Wanted, error: &io::Error, date: &Date) {
@@ -130,7 +138,10 @@ impl Session {
         match upload.done(result, now) {
             upload::Next::Run(job) => self.work(job, Purpose::Store(receiving)),
             upload::Next::Receive => self.receive_into(receiving, date),
-            upload::Next::Stored(status) => self.reply_status(status, &[], date),
+            upload::Next::Stored(status) => {
+                self.settings.files.forget();
+                self.reply_status(status, &[], date);
+            }
             upload::Next::Refused(status) => {
                 self.doing = Doing::Receive(receiving);
                 self.give_up_receiving(Some(status));

@@ -149,8 +149,38 @@ fn what_a_client_has_is_not_sent_again() {
         assert_eq!(codes(&site.ask("GET", "/large", &format!("{fields}\r\n"))), code, "{fields}");
     }
     site.file("large", b"changed");
+    pass(1);
     let reply = site.ask("GET", "/large", &format!("If-None-Match: {etag}\r\n"));
     assert_eq!(body(&reply), "changed");
+}
+
+#[test]
+fn what_was_just_served_is_served_again_without_a_look() {
+    let site = Site::new();
+    for target in ["/digits.txt", "/large", "/folder/"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let first = site.converse(&request);
+        let second = site.converse(&request);
+        assert_eq!(second.steps, first.steps - 1, "without a job");
+        assert_eq!(second.control, first.control);
+    }
+    site.file("digits.txt", b"changed");
+    assert_eq!(body(&site.get("/digits.txt")), "0123456789");
+    let fields = "If-None-Match: *\r\nRange: bytes=1-1\r\n";
+    assert_eq!(codes(&site.ask("GET", "/digits.txt?x", fields)), "304");
+    pass(1);
+    assert_eq!(body(&site.get("/digits.txt")), "changed");
+}
+
+#[test]
+fn what_a_client_has_stored_is_served_at_once() {
+    let site = Site::new();
+    for content in ["one", "another"] {
+        let length = format!("Content-Length: {}", content.len());
+        site.replies(&format!("PUT /upload/a HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n{content}"));
+        assert_eq!(body(&site.get("/upload/a")), content);
+        assert_eq!(body(&site.get("/upload/%61")), content);
+    }
 }
 
 #[test]

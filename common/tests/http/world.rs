@@ -1,5 +1,6 @@
 //! A site, and a client of it, without sockets.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +15,19 @@ use common::session::{Settings, SharedSettings};
 use common::users::Users;
 use tempfile::TempDir;
 
-/// When all files were last changed, and when that is seen: a day later, as each reply says.
+/// When all files were last changed.
 pub(crate) const MODIFIED: &str = "Sun, 09 Sep 2001 01:46:40 GMT";
 const MODIFIED_SECONDS: u64 = 1_000_000_000;
-const DATE: &str = "Date: Mon, 10 Sep 2001 01:46:40 GMT\r\n";
+
+thread_local! {
+    /// The time of day: at first a day later.
+    static NOW_SECONDS: Cell<u64> = const { Cell::new(MODIFIED_SECONDS + 86_400) };
+}
+
+/// So much time passes.
+pub(crate) fn pass(seconds: u64) {
+    NOW_SECONDS.set(NOW_SECONDS.get() + seconds);
+}
 
 pub(crate) struct Site {
     pub(crate) root: TempDir,
@@ -39,7 +49,8 @@ impl Site {
             idle_timeout: Duration::from_mins(1),
             backend: Some("127.0.0.1:9".parse().unwrap()),
             tls: None,
-            now: || SystemTime::UNIX_EPOCH + Duration::from_secs(MODIFIED_SECONDS + 86_400),
+            files: http::Files::new(4),
+            now: || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS.get()),
         };
         change(&mut settings);
         let site = Site { root, settings: Arc::new(settings) };
@@ -83,7 +94,8 @@ impl Site {
     /// The replies to `input`, without what never changes.
     pub(crate) fn replies(&self, input: &str) -> String {
         let text = String::from_utf8(self.converse(input).control).unwrap();
-        text.replace(DATE, "").replace('\r', "")
+        let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("Date: "));
+        lines.collect::<String>().replace('\r', "")
     }
 
     /// The reply to one request, with these fields beside Host.
