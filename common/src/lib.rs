@@ -14,6 +14,7 @@ mod implicit_tls;
 pub mod job;
 mod limits;
 mod options;
+mod partial;
 pub mod password;
 pub mod ports;
 pub mod process;

@@ -11,13 +11,8 @@
 //! that all sends of a turn share.
 //!
 //! Invariants: what the kernel may still read or write lives until the operation has completed,
-<<<<<<< HEAD
 //! also after its socket is closed; a completion carries the generation of its socket, so that one
 //! of a closed socket gives its buffer back and does nothing else.
-=======
-//! also after its socket is closed; a completion carries the generation of its socket, so that one
-//! of a closed socket gives its buffer back and does nothing else.
->>>>>>> ring
 
 #![allow(unsafe_code, reason = "the kernel is handed addresses")]
 
@@ -378,12 +373,8 @@ impl Ring {
         };
         let fd = Fd(descriptor.as_raw_fd());
         let receive = if socket.only_counted {
-<<<<<<< HEAD
-            // Linux does not even copy it, so that a download's client is not what is measured.
-=======
             // Linux does not even copy it, so that the client of a download is not what is
             // measured.
->>>>>>> ring
             opcode::Recv::new(fd, self.buffers.scratch(), SCRATCH_BYTES as u32)
                 .flags(libc::MSG_TRUNC)
                 .build()
