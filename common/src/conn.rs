@@ -6,7 +6,7 @@
 //! bounded.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::clock::Clock;
 use crate::drain::{Live, is_draining};
 use crate::job::{Done, Job};
-use crate::server::Permit;
-use crate::session::{Action, Chan, Deadline, Event, Session};
+use crate::server::{Accepted, Permit};
+use crate::session::{Action, Chan, Event, Session};
 use crate::sockets::{Attempt, Sockets};
 use crate::stream::Buffer;
 
@@ -98,14 +99,6 @@ struct Turn {
     actions: usize,
 }
 
-/// When the present phase ends. A blocking read that is the first of its phase leaves the clock
-/// unread: the kernel counts for it, and most phases have no second.
-#[derive(Debug)]
-struct Clock {
-    phase: Option<u32>,
-    end: Option<Instant>,
-}
-
 /// What is known after an action has been tried.
 enum Step {
     Answer(Event<'static>),
@@ -120,22 +113,18 @@ enum Step {
 }
 
 impl Conn {
-    /// Joins a session to a socket that blocks for `timeout` at most, as the socket's options say,
-    /// or, with none, to one that does not block.
-    pub(crate) fn new(
-        control: TcpStream,
-        session: Box<dyn Session>,
-        permit: Permit,
-        timeout: Option<Duration>,
-    ) -> Self {
+    /// Of a connection whose socket blocks for `timeout` at most, as the socket's options say, or,
+    /// with none, does not block.
+    pub(crate) fn new(accepted: Accepted, timeout: Option<Duration>) -> Self {
+        let Accepted { live, session, control, permit } = accepted;
         Conn {
-            live: Live::new(control.as_raw_fd()),
+            live,
             session,
             sockets: Sockets::new(control),
             permit,
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
             turn: Turn::default(),
-            deadline: Clock { phase: None, end: None },
+            deadline: Clock::default(),
             drained: false,
             control_ended: false,
             lingering: None,
@@ -193,7 +182,7 @@ impl Conn {
 
     /// Whether the present wait has lasted too long; then [`time_out`](Self::time_out).
     pub fn is_late(&self, now: Instant) -> bool {
-        self.deadline.end.is_some_and(|end| end <= now)
+        self.deadline.end().is_some_and(|end| end <= now)
     }
 
     /// The deadline has passed. To be followed by [`advance`](Self::advance).
@@ -222,7 +211,7 @@ impl Conn {
         let action = self.session.poll();
         let control = |direction| Some((self.sockets.control().as_fd(), direction));
         let input_beside =
-            if accepts && admits_control(&action) { control(Direction::Input) } else { None };
+            if accepts && action.admits_control() { control(Direction::Input) } else { None };
         match (self.lingering, action) {
             (Some(_), _) => Awaited { control: control(Direction::Input), data: None },
             (None, Action::Pause) => Awaited { control: input_beside, data: None },
@@ -235,7 +224,7 @@ impl Conn {
 
     /// When the present wait has lasted too long.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.end
+        self.deadline.end()
     }
 
     /// The data sockets and the timer that have appeared since this was last asked. A reactor
@@ -276,13 +265,13 @@ impl Conn {
                 }
                 Step::NotReady => {
                     self.turn = Turn::default();
-                    self.deadline.start(self.session.deadline());
+                    self.deadline.start(self.session.deadline(), Instant::now);
                     return Wait::Ready;
                 }
                 Step::Fruitless => break,
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
-                    self.deadline = Clock { phase: None, end: None };
+                    self.deadline = Clock::default();
                     return Wait::Job(job);
                 }
                 Step::Linger => {
@@ -295,7 +284,7 @@ impl Conn {
         }
         self.turn = Turn::default();
         // Whoever has had a turn is not late with what it waited for before that.
-        self.deadline.start(self.session.deadline());
+        self.deadline.start(self.session.deadline(), Instant::now);
         Wait::Turn
     }
 
@@ -305,7 +294,7 @@ impl Conn {
             // A job is handed over once, so that what is asked here is answered here.
             let beside = match self.session.poll() {
                 Action::Run(job) => return Step::Job(job),
-                action => admits_control(&action),
+                action => action.admits_control(),
             };
             if beside && let Some(step) = self.read_beside(buffer) {
                 return step;
@@ -326,7 +315,7 @@ impl Conn {
 
     /// A reactor looks at deadlines now and then only, so that a pause has a timer for it.
     fn pause(&mut self) -> Step {
-        let end = self.deadline.start(self.session.deadline());
+        let end = self.deadline.start(self.session.deadline(), Instant::now);
         self.sockets.pause = Some(end.saturating_duration_since(Instant::now()));
         if self.sockets.pause == Some(Duration::ZERO) {
             self.sockets.drop_timer();
@@ -472,7 +461,7 @@ impl Conn {
         self.sockets.end_control();
         let _ = self.sockets.control().shutdown(Shutdown::Write);
         self.lingering = Some(0);
-        self.deadline = Clock { phase: None, end: Some(Instant::now() + LINGER) };
+        self.deadline = Clock::ending_at(Instant::now() + LINGER);
         self.linger(buffer)
     }
 
@@ -506,48 +495,10 @@ impl From<Attempt> for Step {
     }
 }
 
-impl Clock {
-    /// The phase has begun, or goes on.
-    fn start(&mut self, deadline: Deadline) -> Instant {
-        if self.phase != Some(deadline.phase) {
-            self.phase = Some(deadline.phase);
-            self.end = None;
-        }
-        *self.end.get_or_insert_with(|| Instant::now() + deadline.limit)
-    }
-
-    /// What is left of the phase, without looking at the clock if it has just begun.
-    fn remaining_unread(&mut self, deadline: Deadline) -> Duration {
-        if self.phase == Some(deadline.phase) {
-            return self.start(deadline).saturating_duration_since(Instant::now());
-        }
-        self.phase = Some(deadline.phase);
-        self.end = None;
-        deadline.limit
-    }
-
-    fn remaining(&self) -> Duration {
-        self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
-    }
-}
-
 fn poll_fd((socket, direction): AwaitedSocket<'_>) -> PollFd<'_> {
     let flags = match direction {
         Direction::Input => PollFlags::POLLIN,
         Direction::Output => PollFlags::POLLOUT,
     };
     PollFd::new(socket, flags)
-}
-
-/// Whether control input is to be seen while this action is pending.
-fn admits_control(action: &Action<'_>) -> bool {
-    match action {
-        Action::Read(chan)
-        | Action::Write(chan, _)
-        | Action::SendFile { to: chan, .. }
-        | Action::ReceiveFile { from: chan, .. }
-        | Action::StartTls(chan, _) => *chan == Chan::Data,
-        Action::Accept | Action::Connect(_) | Action::Pause => true,
-        Action::Listen(_) | Action::Close(_) | Action::Run(_) | Action::End => false,
-    }
 }

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,13 +18,13 @@ use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::conn::Conn;
-use crate::drain::{self, is_draining};
+use crate::drain::{self, Live, is_draining};
 use crate::limits::Limits;
 pub use crate::limits::Permit;
 use crate::options::{Architecture, Options, Shown};
 use crate::ports::Passive;
 use crate::protocol::Protocol;
-use crate::session::{Settings, SharedSettings};
+use crate::session::{Session, Settings, SharedSettings};
 use crate::sockets::is_transient;
 use crate::users::Users;
 
@@ -48,6 +48,19 @@ pub struct Server {
     limits: Arc<Limits>,
     workers: usize,
     backlog: i32,
+}
+
+/// A connection that has been accepted, in parts, for an executor of its own. They are to be
+/// dropped in this order.
+pub struct Accepted {
+    /// Lets go of the socket before that is closed. It is busy.
+    pub live: Live,
+    /// The conversation.
+    pub session: Box<dyn Session>,
+    /// The socket.
+    pub control: TcpStream,
+    /// Its place among those that count.
+    pub permit: Permit,
 }
 
 /// Runs a server from its command line to its end: the `main` of every architecture. `run` serves
@@ -170,8 +183,8 @@ impl Server {
             match accept(&self.listener, 0) {
                 Ok((control, peer)) => {
                     let timeout = Some(self.settings.idle_timeout);
-                    if let Some(conn) = self.admit(control, peer, timeout) {
-                        return Some(conn);
+                    if let Some(accepted) = self.admit(control, peer) {
+                        return Some(Conn::new(accepted, timeout));
                     }
                 }
                 Err(error) => {
@@ -192,7 +205,9 @@ impl Server {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match accept(&self.listener, libc::SOCK_NONBLOCK) {
-            Ok((control, peer)) => Ok(self.admit(control, peer, None)),
+            Ok((control, peer)) => {
+                Ok(self.admit(control, peer).map(|accepted| Conn::new(accepted, None)))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Err(error) if Self::after_failure(&error).is_some() => Err(error),
             Err(_) => Ok(None),
@@ -206,11 +221,13 @@ impl Server {
         Ok(self.listener.as_raw_fd())
     }
 
-    /// Joins a session to the socket, or turns the client away in words where there is no room.
-    fn admit(&self, control: TcpStream, peer: IpAddr, timeout: Option<Duration>) -> Option<Conn> {
+    /// Gives a socket that has been accepted its session, or turns the client away in words where
+    /// there is no room.
+    pub fn admit(&self, control: TcpStream, peer: IpAddr) -> Option<Accepted> {
         if let Some(permit) = self.limits.admit(peer) {
             let session = self.protocol.session(&self.settings, peer);
-            return Some(Conn::new(control, session, permit, timeout));
+            let live = Live::new(control.as_raw_fd());
+            return Some(Accepted { live, session, control, permit });
         }
         tracing::warn!(%peer, "turned away: too many connections");
         // As far as it goes without waiting: whoever is turned away must not hold up the others.
@@ -234,6 +251,13 @@ impl Server {
         }
         tracing::warn!(%error, "cannot accept for the moment");
         Some(BACK_OFF)
+    }
+}
+
+/// The listening socket.
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 
