@@ -241,7 +241,7 @@ impl Server {
     /// Nothing that `accept` can say ends a server. What concerns a single client, a signal or the
     /// timeout that accepted sockets inherit is tried again at once; for what the machine
     /// lacks, after a pause.
-    fn after_failure(error: &io::Error) -> Option<Duration> {
+    pub fn after_failure(error: &io::Error) -> Option<Duration> {
         if error.raw_os_error() == Some(libc::EINVAL) {
             drain::listener_is_shut();
             return None;
