@@ -1,5 +1,6 @@
 //! What joins sessions to a ring: the [`ring`] with its [`buffers`]; a [`conversation`] with its two
-//! channels, each action [submitted once](work); jobs on the ring ([`files`]) and on [`threads`].
+//! [`channel`]s, on which each action is submitted once, as [`work`]; and jobs, on the ring
+//! ([`files`]) or on [`threads`].
 
 mod buffers;
 mod channel;
