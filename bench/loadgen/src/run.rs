@@ -86,7 +86,11 @@ pub fn run_watched(
     let mut outcome = outcome(plan, recorder, reports, elapsed);
     outcome.warm_up_s = warmed.as_secs_f64();
     outcome.warm_up_is_steady = plan.until_steady.then_some(is_steady);
+    outcome.warm_up_objection = warm_up.filter(|_| !is_steady).and_then(|it| it.objection());
     outcome.within = plan.until_within;
+    if plan.until_within.is_some() {
+        outcome.windows = batches.windows();
+    }
     outcome.intervals =
         Measure::ALL.iter().filter_map(|measure| batches.interval(*measure)).collect();
     outcome.engine = Some(engine);

@@ -130,7 +130,9 @@ fn client(outcome: &Outcome) -> Objection {
 
 fn warm_up(outcome: &Outcome) -> Objection {
     object(outcome.warm_up_is_steady == Some(false), Word::NonStationary, || {
-        format!("no steady state was found in a warm-up of {:.0} s", outcome.warm_up_s)
+        let why = outcome.warm_up_objection.iter().map(|why| format!(": {why}"));
+        let why = why.collect::<String>();
+        format!("no steady state was found in a warm-up of {:.0} s{why}", outcome.warm_up_s)
     })
 }
 

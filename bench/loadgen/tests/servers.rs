@@ -313,6 +313,9 @@ fn a_warm_up_that_is_awaited_is_bounded_and_told() {
     let outcome = run(&plan);
     assert_eq!(outcome.warm_up_is_steady, Some(false), "without replies nothing is steady");
     assert!(outcome.warm_up_s >= 0.05);
+    let verdict = outcome.verdict.unwrap();
+    assert!(verdict.reason.contains("no reply"), "{verdict:?}");
+    assert!(outcome.warm_up_objection.unwrap().contains("too few replies"));
     plan.load = Load::Open {
         rate: "1..2".parse().unwrap(),
         arrivals: Arrivals::Constant,
