@@ -130,7 +130,9 @@ impl Batch {
 
     fn sum(batches: &[Self]) -> Self {
         let mut sum = Self::default();
-        batches.iter().for_each(|batch| sum.add(batch));
+        for batch in batches {
+            sum.add(batch);
+        }
         sum
     }
 

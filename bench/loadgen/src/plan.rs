@@ -208,6 +208,9 @@ impl Plan {
         if self.connections == 0 || self.threads == 0 || self.pipeline == 0 {
             return refuse("connections, threads and pipeline must each be at least 1");
         }
+        if self.target.port() == 0 {
+            return refuse("a server has a port from 1 to 65535, not 0");
+        }
         if self.requests_per_connection == Some(0) {
             return refuse("requests per connection must be at least 1");
         }

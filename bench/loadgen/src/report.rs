@@ -82,7 +82,6 @@ impl Began {
 /// What everybody may see of a thread while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    pub(crate) requests: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) waiting: AtomicU64,
@@ -95,7 +94,6 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     pub(crate) fn publish(&self, recorder: &Recorder) {
-        self.requests.store(recorder.requests, Ordering::Relaxed);
         self.errors.store(recorder.failed(), Ordering::Relaxed);
         self.seen_replies.store(recorder.seen.replies, Ordering::Relaxed);
         self.seen_response_ns.store(recorder.seen.response_ns, Ordering::Relaxed);

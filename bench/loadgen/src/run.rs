@@ -318,7 +318,7 @@ impl Threads {
     fn glimpse(&self, measuring_since: Option<Instant>) -> Glimpse {
         Glimpse {
             measured: measuring_since.map(|since| since.elapsed()),
-            requests: self.sum(|pulse| &pulse.requests),
+            requests: self.sum(|pulse| &pulse.seen_replies),
             errors: self.sum(|pulse| &pulse.errors),
             shed: self.sum(|pulse| &pulse.shed),
             waiting: self.sum(|pulse| &pulse.waiting),

@@ -91,6 +91,13 @@ impl Verdict {
         Self { word, reason, also }
     }
 
+    /// The figure behind this objection, if it is one of them.
+    pub(crate) fn objection(&self, word: Word) -> Option<&str> {
+        let begins = format!("{word}: ");
+        let other = || self.also.iter().find_map(|also| also.strip_prefix(begins.as_str()));
+        if self.word == word { Some(&self.reason) } else { other() }
+    }
+
     /// Whether the figures may be used.
     pub fn is_valid(&self) -> bool {
         self.word == Word::Valid
