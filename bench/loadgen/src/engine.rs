@@ -17,6 +17,7 @@ mod epoll;
 mod measuring;
 mod pacing;
 mod ring;
+mod timer;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
