@@ -4,9 +4,9 @@
 
 use hdrhistogram::Histogram;
 
+use crate::class::Load;
 use crate::histogram::{decode, encode, summary};
-use crate::outcome::{Outcome, Summary};
-use crate::plan::Load;
+use crate::outcome::{Outcome, Sessions, StepTimes, Summary};
 use crate::steady::Window;
 use crate::verdict::Verdict;
 
@@ -16,8 +16,17 @@ impl Outcome {
         if self.rate_intended_per_s.is_some() != other.rate_intended_per_s.is_some() {
             return Err("one is of an open loop and the other of a closed one".to_owned());
         }
+        let names = |outcome: &Self| -> Vec<String> {
+            outcome.beside.iter().map(|class| class.name.clone()).collect()
+        };
+        if names(self) != names(other) {
+            return Err("they have different classes beside the first".to_owned());
+        }
         let squares = self.sum_of_squares() + other.sum_of_squares();
         let cpu_us = self.cpu_us() + other.cpu_us();
+        for (mine, theirs) in self.beside.iter_mut().zip(&other.beside) {
+            mine.merge(theirs)?;
+        }
         merge_blob(&mut self.histogram, &mut self.service_us, &other.histogram)?;
         match (&mut self.response_histogram, &other.response_histogram) {
             (Some(mine), Some(theirs)) => merge_blob(mine, &mut self.response_us, theirs)?,
@@ -34,12 +43,27 @@ impl Outcome {
             let summary = self.operations.entry(name.clone()).or_default();
             merge_blob(mine, summary, theirs)?;
         }
+        for theirs in &other.steps {
+            self.merge_step(theirs)?;
+        }
+        if let Some(theirs) = &other.sessions {
+            self.sessions.get_or_insert_default().merge(theirs)?;
+        }
         self.add(other);
         let requests = self.requests as f64;
         let per = |total: f64, count: f64| if count > 0.0 { total / count } else { 0.0 };
         self.jain = per(requests * requests, self.connections_offered as f64 * squares);
-        self.client_cpu_us_per_request = per(cpu_us, requests);
+        self.client_cpu_us_per_request = per(cpu_us, self.requests_of_all());
         self.verdict = Some(Verdict::of(self));
+        Ok(())
+    }
+
+    fn merge_step(&mut self, theirs: &StepTimes) -> Result<(), String> {
+        let same = |mine: &&mut StepTimes| mine.name == theirs.name;
+        if let Some(mine) = self.steps.iter_mut().find(same) {
+            return merge_blob(&mut mine.histogram, &mut mine.service_us, &theirs.histogram);
+        }
+        self.steps.push(theirs.clone());
         Ok(())
     }
 
@@ -96,7 +120,27 @@ impl Outcome {
     }
 
     fn cpu_us(&self) -> f64 {
-        self.client_cpu_us_per_request * self.requests as f64
+        self.client_cpu_us_per_request * self.requests_of_all()
+    }
+
+    fn requests_of_all(&self) -> f64 {
+        self.classes().map(|class| class.requests as f64).sum()
+    }
+}
+
+impl Sessions {
+    fn merge(&mut self, other: &Self) -> Result<(), String> {
+        self.begun += other.begun;
+        self.served += other.served;
+        self.abandoned += other.abandoned;
+        for (kind, count) in &other.cut {
+            *self.cut.entry(kind.clone()).or_default() += count;
+        }
+        if self.first_cut.is_none() {
+            self.first_cut.clone_from(&other.first_cut);
+        }
+        let blob = &mut self.cut_after_histogram;
+        merge_blob(blob, &mut self.cut_after_us, &other.cut_after_histogram)
     }
 }
 

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::class::{BACKLOG, Class, Load};
 use crate::histogram::decode;
 use crate::outcome::Outcome;
-use crate::plan::{Load, Plan, Protocol};
+use crate::plan::Plan;
 use crate::rate::Rate;
 use crate::schedule::{Arrivals, Schedule};
 use crate::{Phase, run as run_plan};
@@ -28,7 +29,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Of a sleep and of waking, on a machine that does something else too.
 const SLACK_MS: f64 = 2.0;
 const SEED: u64 = 1;
-const BACKLOG: usize = 65_536;
 const LISTENING: &str = "listening on ";
 
 /// Runs all of it and writes the table to `out`. True if all was found as it must be. `program` is
@@ -102,10 +102,12 @@ fn plan(
 ) -> Plan {
     let rate = Rate::Constant(rate);
     Plan {
-        protocol: Protocol::Http,
         target,
-        load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
-        connections,
+        class: Class {
+            load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
+            connections,
+            ..Class::default()
+        },
         warm_up: SECOND,
         duration,
         ..Plan::default()
