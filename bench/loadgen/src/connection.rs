@@ -237,8 +237,8 @@ impl Connection {
         self.phase_began = now;
     }
 
-    /// Whether what is awaited, a reply or a phase, is older than `timeout`. A burden waits for ever,
-    /// once it is connected.
+    /// Whether what is awaited, a reply or a phase, is older than `timeout`. A burden that is
+    /// connected waits for ever.
     pub(crate) fn is_overdue(&self, class: &Class, now: Instant, timeout: Duration) -> bool {
         let is_patient = self.burden.is_some() && self.control == Socket::Open;
         if self.control == Socket::Closed || self.is_pausing || is_patient {

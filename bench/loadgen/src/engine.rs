@@ -72,6 +72,8 @@ pub(crate) struct Worker<D> {
     /// What is to be done later with connections.
     calendar: Calendar,
     next_sweep: Instant,
+    /// When what was recorded is to be shown next.
+    batch_ends: Option<Instant>,
     /// The start, from which schedules count.
     epoch: Instant,
     /// How long before something is due the thread must be awake.
@@ -98,6 +100,7 @@ impl<D: Driver> Worker<D> {
             shares: Vec::new(),
             calendar: Calendar::default(),
             next_sweep: epoch,
+            batch_ends: None,
             epoch,
             awake_before: pace::awake_before(),
             requested: 0,
@@ -137,12 +140,12 @@ impl<D: Driver> Worker<D> {
                 _ => {}
             }
             let requested = self.requested;
-            let had_nothing = !self.turn(&mut inbox);
+            let (has_happened, now) = self.turn(&mut inbox);
             // Time in which it asked and there was nothing is not work.
-            if wait.is_zero() && had_nothing && self.requested == requested {
+            if wait.is_zero() && !has_happened && self.requested == requested {
                 spun += asked.elapsed();
             }
-            self.publish(pulse);
+            self.publish(pulse, now);
         }
         self.report(inbox, began.as_ref(), spun).map_err(system)
     }
@@ -152,8 +155,8 @@ impl<D: Driver> Worker<D> {
         (now - self.epoch).as_nanos() as u64
     }
 
-    /// Does all that is possible now. True if anything had happened.
-    fn turn(&mut self, inbox: &mut D::Inbox) -> bool {
+    /// Does all that is possible now. Says whether anything had happened, and when it was done.
+    fn turn(&mut self, inbox: &mut D::Inbox) -> (bool, Instant) {
         let mut has_happened = false;
         while let Some((slot, event)) = self.driver.next(inbox) {
             has_happened = true;
@@ -162,7 +165,7 @@ impl<D: Driver> Worker<D> {
         let now = Instant::now();
         self.give_up_what_is_overdue(now);
         self.keep_pace(now);
-        has_happened
+        (has_happened, now)
     }
 
     /// How long to wait for events at most, and when to be awake without one.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::class::Load;
+use crate::interval::{Interval, Within};
 use crate::plan::Engine;
 use crate::steady::Window;
 use crate::verdict::Verdict;
@@ -88,6 +89,12 @@ pub struct Outcome {
     /// What exactly the first failure was.
     #[serde(default)]
     pub first_error: Option<String>,
+    /// How long load went before the measurement, in seconds.
+    #[serde(default)]
+    pub warm_up_s: f64,
+    /// Where a steady state was awaited, whether it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up_is_steady: Option<bool>,
     /// The length of the measurement, in seconds.
     pub elapsed_s: f64,
     /// `requests` over `elapsed_s`.
@@ -162,6 +169,13 @@ pub struct Outcome {
     /// Of clients that are slow, or leave before their time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<Sessions>,
+    /// What is known to how much, as far as the batches of the measurement tell; of merged outcomes
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<Interval>,
+    /// What was to be known, and to how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Within>,
     /// The parts of the measurement, of equal length; of a run that was stopped, the whole ones.
     #[serde(default)]
     pub windows: Vec<Window>,
@@ -187,6 +201,12 @@ impl Outcome {
     /// This class, and those beside it.
     pub fn classes(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.beside)
+    }
+
+    /// Judges every class.
+    pub(crate) fn judge(&mut self) {
+        self.verdict = Some(Verdict::of(self));
+        self.beside.iter_mut().for_each(Self::judge);
     }
 
     /// Whether the figures of every class may be used.

@@ -122,8 +122,8 @@ impl Calendar {
     }
 }
 
-/// How long to wait for events, of `wait` at most, and when to be awake without one, for what is due
-/// then. Zero while something is due soon.
+/// How long to wait for events, of `wait` at most, and when to be awake without one, for what is
+/// due then. Zero while something is due soon.
 pub(crate) fn rest(
     awake_at: Option<Instant>,
     now: Instant,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::class::{Class, LONGEST};
+use crate::interval::Within;
 
 /// More beside the first would each have too little of a thread to be told apart.
 const CLASSES_MAX: usize = 100;
@@ -40,12 +41,18 @@ pub struct Plan {
     pub threads: usize,
     /// Connections that are opened first and held silently all along; those of FTP log in.
     pub idle_connections: usize,
-    /// Load before the measurement.
+    /// Load before the measurement; at most, where a steady state ends it.
     #[serde(with = "humantime_serde")]
     pub warm_up: Duration,
-    /// The measurement.
+    /// The measurement begins as soon as the run is found to be steady.
+    #[serde(default)]
+    pub until_steady: bool,
+    /// The measurement; at most, where something known surely enough ends it.
     #[serde(with = "humantime_serde")]
     pub duration: Duration,
+    /// The measurement ends as soon as this is known so surely.
+    #[serde(default)]
+    pub until_within: Option<Within>,
     /// A connect or a request older than this is the error "timed out".
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -69,7 +76,9 @@ impl Default for Plan {
             threads: 1,
             idle_connections: 0,
             warm_up: Duration::from_secs(1),
+            until_steady: false,
             duration: Duration::from_secs(10),
+            until_within: None,
             timeout: Duration::from_secs(10),
             cpus: Vec::new(),
             busy_poll: false,
@@ -101,6 +110,15 @@ impl Plan {
         }
         if self.warm_up.max(self.duration).max(self.timeout) > LONGEST {
             return refuse("warm-up, duration and timeout must each be at most 30 days");
+        }
+        let is_constant = self.classes().all(|class| class.load.is_constant());
+        if (self.until_steady || self.until_within.is_some()) && !is_constant {
+            return refuse(
+                "a rate that changes has no steady state: give --warm-up and --duration",
+            );
+        }
+        if self.until_within.is_some_and(|within| !(0.001..1.0).contains(&within.share)) {
+            return refuse("an interval is to be within 0.1% to 100%");
         }
         if self.beside.len() >= CLASSES_MAX {
             return refuse("a run has at most 100 classes");

@@ -2,7 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
 
 use crate::record::Recorder;
 use crate::system::{thread_cpu_time, thread_run_delay};
@@ -89,11 +92,24 @@ pub(crate) struct Pulse {
     pub(crate) errors: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) waiting: AtomicU64,
+    /// Replies and the sum of their response times, in the warm-up too.
+    pub(crate) seen_replies: AtomicU64,
+    pub(crate) seen_response_ns: AtomicU64,
+    /// What was recorded by the end of each batch of the measurement, until it is fetched.
+    pub(crate) batches: Mutex<Vec<Histogram<u64>>>,
 }
 
 impl Pulse {
-    pub(crate) fn publish(&self, requests: u64, errors: u64) {
-        self.requests.store(requests, Ordering::Relaxed);
-        self.errors.store(errors, Ordering::Relaxed);
+    /// Of the class that is asked about; `errors` are those of the others.
+    pub(crate) fn publish(&self, recorder: &Recorder, errors: u64) {
+        self.requests.store(recorder.requests, Ordering::Relaxed);
+        self.errors.store(recorder.failed() + errors, Ordering::Relaxed);
+        self.seen_replies.store(recorder.seen.replies, Ordering::Relaxed);
+        self.seen_response_ns.store(recorder.seen.response_ns, Ordering::Relaxed);
+    }
+
+    /// Nobody panics with the lock held.
+    pub(crate) fn batches(&self) -> MutexGuard<'_, Vec<Histogram<u64>>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

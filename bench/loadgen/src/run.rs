@@ -13,6 +13,7 @@ use crate::client::{Client, Session as _};
 use crate::engine::{DONE, Driver, Epoll, MEASURING, Ring, Share, WARMING, Worker};
 use crate::histogram::{encode, summary};
 use crate::idle::Herd;
+use crate::interval::{Batches, Measure, batch_length};
 use crate::outcome::{Outcome, Sessions, StepTimes};
 use crate::pace::Pace;
 use crate::plan::{Engine, Plan};
@@ -20,11 +21,16 @@ use crate::record::{Burdens, Recorder};
 use crate::report::{OfClass, Pulse, Report};
 use crate::steady::WINDOWS;
 use crate::system;
-use crate::verdict::Verdict;
+use crate::warm_up::{self, WarmUp};
 use crate::{Error, Glimpse, Phase};
 
 /// How often a waiting run looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(20);
+/// The end of the warm-up, in which a thread catches up with what it missed while a harness looked
+/// at the server, perhaps on the thread's processor.
+const SETTLING: Duration = Duration::from_millis(50);
+/// How long a thread may take to see that the measurement is over.
+const LAST_TURN: Duration = Duration::from_millis(100);
 
 /// Runs `plan`. Calls `on_phase` on this thread when the measurement starts and when it ends (not
 /// at all if `stop` is set before). Setting `stop` ends the run early with what was measured.
@@ -50,18 +56,28 @@ pub fn run_watched(
     let herd = Herd::open(plan, stop, &mut recorder);
     let threads = Threads::start(plan, engine)?;
 
-    threads.wait(plan.warm_up, None, stop, watch);
+    let settling = SETTLING.min(plan.warm_up);
+    let started = Instant::now();
+    let mut warm_up = plan.until_steady.then(WarmUp::default);
+    let is_warm = &mut || warm_up.as_mut().is_some_and(|it| it.is_over(threads.seen(started)));
+    let is_steady = threads.wait(plan.warm_up.saturating_sub(settling), None, stop, watch, is_warm);
+    let mut batches = Batches::new(threads.pulses.len(), batch_length(plan.duration));
+    let mut warmed = started.elapsed();
     let mut elapsed = Duration::ZERO;
     let mut stolen = 0.0;
     if !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        let before = system::stolen_and_all_ticks();
-        threads.announce(MEASURING)?;
         on_phase(Phase::Measuring);
-        let left = plan.duration.saturating_sub(began.elapsed());
-        threads.wait(left, Some(began), stop, watch);
+        threads.wait(settling, None, stop, watch, &mut || false);
+        warmed = started.elapsed();
+        let before = system::stolen_and_all_ticks();
+        let began = Instant::now();
+        threads.announce(MEASURING)?;
+        let is_known = &mut || threads.fetch(&mut batches) && is_within(plan, &batches);
+        threads.wait(plan.duration, Some(began), stop, watch, is_known);
         threads.announce(DONE)?;
         elapsed = began.elapsed();
+        threads.wait_for_the_end();
+        threads.fetch(&mut batches);
         on_phase(Phase::Done);
         let after = system::stolen_and_all_ticks();
         stolen = per(after.0 - before.0, after.1 - before.1);
@@ -69,17 +85,30 @@ pub fn run_watched(
     let reports = threads.finish()?;
     let mut outcomes = outcomes(plan, recorder, reports, elapsed);
     for outcome in &mut outcomes {
+        outcome.warm_up_s = warmed.as_secs_f64();
         outcome.engine = Some(engine);
         outcome.no_ring.clone_from(&no_ring);
         outcome.stolen = stolen;
         outcome.stopped = stop.load(Ordering::Relaxed);
-        outcome.verdict = Some(Verdict::of(outcome));
     }
+    // It is the first class whose steady state is awaited.
     let mut outcome = outcomes.remove(0);
     outcome.beside = outcomes;
+    outcome.warm_up_is_steady = plan.until_steady.then_some(is_steady);
+    outcome.within = plan.until_within;
+    outcome.intervals =
+        Measure::ALL.iter().filter_map(|measure| batches.interval(*measure)).collect();
     outcome.idle_ready = Some(herd.ready());
     outcome.idle_held = herd.held();
+    outcome.judge();
     Ok(outcome)
+}
+
+impl Engine {
+    /// Says why it is not to be had here.
+    pub fn check(self) -> Result<(), Error> {
+        choose(self).map(drop)
+    }
 }
 
 /// Which engine it is to be, and why it cannot be the one that would have been chosen.
@@ -90,6 +119,14 @@ fn choose(engine: Engine) -> Result<(Engine, Option<String>), Error> {
         (Engine::Auto, Err(why)) => Ok((Engine::Epoll, Some(why))),
         (Engine::IoUring, Err(why)) => Err(Error::NoRing(why)),
     }
+}
+
+/// Whether what was to be known is known so surely.
+fn is_within(plan: &Plan, batches: &Batches) -> bool {
+    plan.until_within.is_some_and(|within| {
+        let found = batches.interval(within.measure);
+        found.is_some_and(|interval| interval.share() <= within.share)
+    })
 }
 
 /// What all threads found together, of each class. The recorder has what came before.
@@ -178,7 +215,7 @@ fn times(outcome: &mut Outcome, class: &Class, recorder: &Recorder) {
         outcome.operations.insert(name.to_owned(), summary(histogram));
     }
     outcome.service_us = summary(&recorder.service_ns);
-    outcome.response_us = summary(recorder.response_ns.as_ref().unwrap_or(&recorder.service_ns));
+    outcome.response_us = summary(recorder.response_times());
     outcome.schedule_lag_us = recorder.lag_ns.as_ref().map(summary);
     outcome.histogram = encode(&recorder.service_ns);
     outcome.response_histogram = recorder.response_ns.as_ref().map(encode);
@@ -291,35 +328,71 @@ impl Threads {
         Ok(threads)
     }
 
-    /// Waits, unless it is told to stop or a thread has ended before its time.
+    /// Waits, unless it is told to stop or a thread has ended before its time; true if it was
+    /// `enough` before the time was over.
     fn wait(
         &self,
         duration: Duration,
         measuring_since: Option<Instant>,
         stop: &AtomicBool,
         watch: &mut dyn FnMut(&Glimpse),
-    ) {
+        enough: &mut dyn FnMut() -> bool,
+    ) -> bool {
         let deadline = Instant::now() + duration;
         while !stop.load(Ordering::Relaxed) && !self.handles.iter().any(JoinHandle::is_finished) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                return false;
             }
             thread::sleep(left.min(GLANCE));
             watch(&self.glimpse(measuring_since));
+            if enough() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Everything since the threads began.
+    fn seen(&self, begun: Instant) -> warm_up::Window {
+        warm_up::Window {
+            elapsed: begun.elapsed(),
+            replies: self.sum(|pulse| &pulse.seen_replies),
+            response_ns: self.sum(|pulse| &pulse.seen_response_ns),
+        }
+    }
+
+    /// Fetches the batches that have ended; true if there were any.
+    fn fetch(&self, batches: &mut Batches) -> bool {
+        let mut are_new = false;
+        for (thread, pulse) in self.pulses.iter().enumerate() {
+            for recorded in std::mem::take(&mut *pulse.batches()) {
+                batches.add(thread, recorded);
+                are_new = true;
+            }
+        }
+        are_new
+    }
+
+    fn sum(&self, of: fn(&Pulse) -> &AtomicU64) -> u64 {
+        self.pulses.iter().map(|pulse| of(pulse).load(Ordering::Relaxed)).sum()
+    }
+
+    /// A harness that went on at once would take the processor of a thread that has yet to look.
+    fn wait_for_the_end(&self) {
+        let deadline = Instant::now() + LAST_TURN;
+        while Instant::now() < deadline && !self.handles.iter().all(JoinHandle::is_finished) {
+            thread::sleep(Duration::from_micros(100));
         }
     }
 
     fn glimpse(&self, measuring_since: Option<Instant>) -> Glimpse {
-        let sum = |of: fn(&Pulse) -> &AtomicU64| {
-            self.pulses.iter().map(|pulse| of(pulse).load(Ordering::Relaxed)).sum()
-        };
         Glimpse {
             measured: measuring_since.map(|since| since.elapsed()),
-            requests: sum(|pulse| &pulse.requests),
-            errors: sum(|pulse| &pulse.errors),
-            shed: sum(|pulse| &pulse.shed),
-            waiting: sum(|pulse| &pulse.waiting),
+            requests: self.sum(|pulse| &pulse.requests),
+            errors: self.sum(|pulse| &pulse.errors),
+            shed: self.sum(|pulse| &pulse.shed),
+            waiting: self.sum(|pulse| &pulse.waiting),
         }
     }
 

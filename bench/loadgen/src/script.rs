@@ -1,5 +1,5 @@
-//! What a session does, one step after the other. Half of a script may be left to chance: steps that
-//! have a weight are drawn, from a seed, so that two runs are alike.
+//! What a session does, one step after the other. Some of it may be left to chance: steps that have
+//! a weight are drawn, from a seed, so that two runs are alike.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -442,7 +442,8 @@ mod tests {
         ftp("step = [{ do = \"sing\" }]", "unknown variant `sing`, expected one of");
         ftp("step = [{ do = \"login\", pth = 1 }]", "unknown field `pth`, expected one of");
         ftp(
-            "draws = 1\nstep = [{ do = \"login\" }, { do = \"noop\", weight = 1 }, { do = \"noop\" }, \
+            "draws = 1\nstep = [{ do = \"login\" }, { do = \"noop\", weight = 1 }, \
+             { do = \"noop\" }, \
              { do = \"noop\", weight = 1 }]",
             "stand together",
         );

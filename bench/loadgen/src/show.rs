@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
-use loadgen::{Glimpse, Outcome, Plan, Sessions, Summary};
+use loadgen::{Glimpse, Interval, Outcome, Plan, Sessions, Summary};
 
 const EVERY: Duration = Duration::from_millis(250);
 
@@ -89,6 +89,7 @@ fn of_class(text: &mut String, plan: Option<&Plan>, outcome: &Outcome) {
     if let Some(lag) = &outcome.schedule_lag_us {
         row(text, "sent late", lag);
     }
+    known(text, &outcome.intervals);
     for (operation, summary) in &outcome.operations {
         row(text, operation, summary);
     }
@@ -97,6 +98,18 @@ fn of_class(text: &mut String, plan: Option<&Plan>, outcome: &Outcome) {
     }
     text.push('\n');
     judgement(text, outcome);
+}
+
+/// How surely the figures are known.
+fn known(text: &mut String, intervals: &[Interval]) {
+    let known = intervals
+        .iter()
+        .filter(|interval| interval.share() < 1.0)
+        .map(|interval| format!("{} ± {:.1}%", interval.measure.name(), 100.0 * interval.share()));
+    let known: Vec<String> = known.collect();
+    if !known.is_empty() {
+        labelled(text, "known", &format!(" {} (95%)", known.join(", ")));
+    }
 }
 
 /// What came of clients that are a burden to the server.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use loadgen::{Class, Error, FtpOperation, Phase, Plan, Protocol};
+use loadgen::{Arrivals, Class, Error, FtpOperation, Load, Measure, Phase, Plan, Protocol, Within};
 use socket2::{Domain, Socket, Type};
 
 use support::{REPLY, engine, run, serve};
@@ -285,6 +285,35 @@ fn a_run_that_is_told_to_stop_keeps_what_it_measured() {
     plan.warm_up = Duration::from_hours(1);
     let outcome = loadgen::run(&plan, &stop, &mut |_| panic!("nothing is measured")).unwrap();
     assert!(outcome.stopped && outcome.requests == 0);
+}
+
+#[test]
+fn a_run_ends_when_enough_is_known_and_says_how_surely() {
+    let mut plan = plan(Protocol::Echo, serve(echo));
+    plan.duration = Duration::from_secs(4);
+    // A rate that is known to a factor of two is known at once.
+    plan.until_within = Some(Within { measure: Measure::Rate, share: 0.99 });
+    let outcome = run(&plan);
+    let rate = outcome.intervals.iter().find(|known| known.measure == Measure::Rate).unwrap();
+    assert!(rate.share() <= 0.99 && rate.batches >= 10, "{rate:?}");
+    assert!(!outcome.stopped && outcome.elapsed_s < 4.0 && outcome.within == plan.until_within);
+}
+
+#[test]
+fn a_warm_up_that_is_awaited_is_bounded_and_told() {
+    let mut plan = plan(Protocol::Echo, serve(hang));
+    plan.until_steady = true;
+    let outcome = run(&plan);
+    assert_eq!(outcome.warm_up_is_steady, Some(false), "without replies nothing is steady");
+    assert!(outcome.warm_up_s >= 0.05);
+    plan.class.load = Load::Open {
+        rate: "1..2".parse().unwrap(),
+        arrivals: Arrivals::Constant,
+        seed: 1,
+        backlog: 1,
+    };
+    let refused = loadgen::run(&plan, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("no steady state"), "{refused}");
 }
 
 #[test]

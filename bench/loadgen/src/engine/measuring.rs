@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Driver, Share, Worker};
+use crate::interval::batch_length;
 use crate::pace::Pace;
 use crate::report::{Began, OfClass, Pulse, Report, Served};
 
@@ -13,6 +14,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn measure(&mut self) -> io::Result<Began> {
         let now = Instant::now();
         let now_ns = self.nanoseconds(now);
+        self.batch_ends = Some(now + batch_length(self.plan.duration));
         for share in &mut self.shares {
             share.recorder.measure(now, self.plan.duration);
             if let Pace::Open { offer, .. } = &mut share.pace {
@@ -51,12 +53,16 @@ impl<D: Driver> Worker<D> {
     }
 
     /// What is seen meanwhile is the class that is asked about, and the failures of all.
-    pub(super) fn publish(&self, pulse: &Pulse) {
-        let Some(share) = self.shares.first() else {
+    pub(super) fn publish(&mut self, pulse: &Pulse, now: Instant) {
+        let Some((share, beside)) = self.shares.split_first() else {
             return;
         };
-        let errors = self.shares.iter().map(|share| share.recorder.failed()).sum();
-        pulse.publish(share.recorder.requests, errors);
+        let errors = beside.iter().map(|share| share.recorder.failed()).sum();
+        pulse.publish(&share.recorder, errors);
+        while let Some(ends) = self.batch_ends.filter(|ends| *ends <= now) {
+            pulse.batches().push(share.recorder.response_times().clone());
+            self.batch_ends = Some(ends + batch_length(self.plan.duration));
+        }
         if let Pace::Open { offer, .. } = &share.pace {
             pulse.shed.store(offer.shed(), Ordering::Relaxed);
             pulse.waiting.store(offer.waiting() as u64, Ordering::Relaxed);
