@@ -126,9 +126,12 @@ impl<D: Driver> Worker<D> {
     ) -> Result<Report, Error> {
         let mut began = None;
         self.keep_pace(Instant::now());
+        // Time in which it asks and there is nothing is not work.
         let mut spun = Duration::ZERO;
+        let mut in_vain_since = None;
         loop {
             let asked = Instant::now();
+            spun += in_vain_since.take().map_or(Duration::ZERO, |since| asked - since);
             let (wait, alarm) = self.wait(asked);
             self.driver.wait(&mut inbox, wait, alarm).map_err(system)?;
             match phase.load(Ordering::Relaxed) {
@@ -141,9 +144,8 @@ impl<D: Driver> Worker<D> {
             }
             let requested = self.requested;
             let (has_happened, now) = self.turn(&mut inbox);
-            // Time in which it asked and there was nothing is not work.
             if wait.is_zero() && !has_happened && self.requested == requested {
-                spun += asked.elapsed();
+                in_vain_since = Some(asked);
             }
             self.publish(pulse, now);
         }

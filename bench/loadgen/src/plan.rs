@@ -1,5 +1,6 @@
 //! What a run is to do. A [`Plan`] is plain data: it is checked once, before anything is opened.
 
+use std::fmt;
 use std::iter;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +25,16 @@ pub enum Engine {
     Epoll,
     /// Completions; from Linux 6.1 on, where it is not forbidden.
     IoUring,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Epoll => "epoll",
+            Self::IoUring => "io_uring",
+        })
+    }
 }
 
 /// One measurement: which server is asked, by which clients, and for how long.

@@ -159,6 +159,11 @@ fn counts(text: &mut String, plan: Option<&Plan>, outcome: &Outcome) {
     }
     let (cpu, busy) = (outcome.client_cpu_us_per_request, 100.0 * outcome.client_busy);
     line("client", format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"));
+    match (outcome.engine, &outcome.no_ring) {
+        (Some(_), Some(why)) => line("engine", format!("epoll, for {why}")),
+        (Some(engine), None) => line("engine", engine.to_string()),
+        (None, _) => {}
+    }
 }
 
 fn judgement(text: &mut String, outcome: &Outcome) {

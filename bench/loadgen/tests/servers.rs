@@ -288,15 +288,22 @@ fn a_run_that_is_told_to_stop_keeps_what_it_measured() {
 }
 
 #[test]
-fn a_run_ends_when_enough_is_known_and_says_how_surely() {
+fn a_run_ends_when_enough_is_known_or_says_that_it_is_not() {
     let mut plan = plan(Protocol::Echo, serve(echo));
     plan.duration = Duration::from_secs(4);
-    // A rate that is known to a factor of two is known at once.
     plan.until_within = Some(Within { measure: Measure::Rate, share: 0.99 });
     let outcome = run(&plan);
-    let rate = outcome.intervals.iter().find(|known| known.measure == Measure::Rate).unwrap();
-    assert!(rate.share() <= 0.99 && rate.batches >= 10, "{rate:?}");
-    assert!(!outcome.stopped && outcome.elapsed_s < 4.0 && outcome.within == plan.until_within);
+    assert!(!outcome.stopped && outcome.within == plan.until_within);
+    let known = outcome.intervals.iter().find(|known| known.measure == Measure::Rate);
+    if outcome.elapsed_s < 4.0 {
+        let known = known.unwrap();
+        assert!(known.share() <= 0.99 && known.batches >= 10, "{known:?}");
+    } else {
+        // On a machine whose batches follow each other too closely to tell.
+        let verdict = outcome.verdict.unwrap();
+        let objections = verdict.also.iter().chain([&verdict.reason]);
+        assert!(objections.clone().any(|why| why.contains("was to be within")), "{objections:?}");
+    }
 }
 
 #[test]

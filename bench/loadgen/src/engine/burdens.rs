@@ -109,7 +109,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Leaves the server in the midst of a request, or of its reply. The next comes as the load says.
+    /// Leaves the server in the midst of a request, or of its reply. The next session comes as the
+    /// load says.
     fn abandon(&mut self, index: usize) -> Result<(), Failure> {
         let share = self.share(index);
         let manner = share.class.manner;

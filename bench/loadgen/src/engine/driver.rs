@@ -152,3 +152,6 @@ pub(crate) trait Driver: Sized {
     /// Ends all that is under way. The sockets stay open, and silent, in what is returned.
     fn leave(self, inbox: Self::Inbox) -> Box<dyn Send>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,6 +272,8 @@ impl Socket {
         self.writes = 0;
         if !self.is_open {
             if ready.has_failed {
+                *ready =
+                    Ready { has_failed: false, writable: false, readable: Readable::No, ..*ready };
                 let error = stream.take_error().unwrap_or_else(Some);
                 let error = error.unwrap_or_else(|| io::ErrorKind::NotConnected.into());
                 return Some(Happened::Other(Event::Failed(error)));

@@ -10,9 +10,9 @@
 //! when something has arrived. So in the steady state a request costs one send, in a system call
 //! that all sends of a turn share.
 //!
-//! Invariants: what the kernel may still read or write lives until the operation has completed, also
-//! after its socket is closed; a completion carries the generation of its socket, so that one of a
-//! closed socket gives its buffer back and does nothing else.
+//! Invariants: what the kernel may still read or write lives until the operation has completed,
+//! also after its socket is closed; a completion carries the generation of its socket, so that one
+//! of a closed socket gives its buffer back and does nothing else.
 
 #![allow(unsafe_code, reason = "the kernel is handed addresses")]
 
@@ -34,6 +34,7 @@ use io_uring::{cqueue, opcode};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::eventfd::EventFd;
+use nix::sys::prctl::set_timerslack;
 use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use slab::Slab;
 use socket2::Type;
@@ -44,12 +45,23 @@ use super::driver::{Driver, Event, Intake, Slot};
 
 /// A send takes so much at most of what must be copied.
 const COPY_BYTES_MAX: usize = 64 * 1024;
-/// A send of so little completes as soon as it is submitted, if its peer is not stuck.
-const SMALL_BYTES: usize = 4096;
 /// Empty buffers of sends that are kept for the next.
 const SPARE_MAX: usize = 1024;
-/// How long to wait for what is to complete as soon as it is submitted.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// How much there is of what a ring shares.
+struct Limits {
+    /// Operations that are submitted together at most. With more, the first of them would wait long
+    /// for the end of the turn, and that would count as time of the server.
+    submissions: u32,
+    /// What completes beyond that is kept by the kernel until there is room.
+    completions: u32,
+    /// Buffers to begin with: as few as stay in the processor's cache.
+    buffers: u16,
+    /// Where there are no more, a receive is begun anew.
+    buffers_max: u16,
+}
+
+const LIMITS: Limits =
+    Limits { submissions: 32, completions: 4096, buffers: 16, buffers_max: 1024 };
 
 pub(crate) struct Ring {
     queue: Queue,
@@ -59,9 +71,6 @@ pub(crate) struct Ring {
     buffers: Rc<Buffers>,
     /// Completions of this turn that are not looked at yet.
     left: usize,
-    /// What was queued since the wait before and is to complete as soon as it is submitted.
-    small_sends: usize,
-    cancellations: usize,
     waker: Arc<EventFd>,
 }
 
@@ -130,25 +139,20 @@ pub(crate) struct Inbox {
 impl Ring {
     /// Says why there is none to be had here.
     pub(crate) fn check() -> Result<(), String> {
-        let made = Queue::new().and_then(|mut queue| Buffers::new(&mut queue).map(drop));
-        made.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOSYS) => "this kernel has no io_uring".to_owned(),
-            Some(Errno::EPERM | Errno::EACCES) => {
-                "io_uring is forbidden here, by kernel.io_uring_disabled or a seccomp filter"
-                    .to_owned()
-            }
-            Some(Errno::EINVAL) => "the io_uring of this kernel is older than Linux 6.1".to_owned(),
-            _ => format!("no io_uring can be made: {error}"),
-        })
+        let made =
+            Queue::new(&LIMITS).and_then(|mut queue| Buffers::new(&mut queue, &LIMITS).map(drop));
+        made.map_err(|error| refusal(&error))
     }
-}
 
-impl Driver for Ring {
-    type Inbox = Inbox;
-
-    fn new(waker: &Arc<EventFd>, connections: usize) -> io::Result<(Self, Inbox)> {
-        let mut queue = Queue::new()?;
-        let buffers = Rc::new(Buffers::new(&mut queue)?);
+    fn with_limits(
+        limits: &Limits,
+        waker: &Arc<EventFd>,
+        connections: usize,
+    ) -> io::Result<(Self, Inbox)> {
+        // A wait ends when it is to, and not up to 50 µs later.
+        set_timerslack(1)?;
+        let mut queue = Queue::new(limits)?;
+        let buffers = Rc::new(Buffers::new(&mut queue, limits)?);
         let mut sockets = Vec::new();
         sockets.resize_with(2 * connections, Socket::new);
         let mut driver = Self {
@@ -158,12 +162,18 @@ impl Driver for Ring {
             spare: Vec::new(),
             buffers: Rc::clone(&buffers),
             left: 0,
-            small_sends: 0,
-            cancellations: 0,
             waker: Arc::clone(waker),
         };
         driver.listen_to_waker();
         Ok((driver, Inbox { buffers, lent: None }))
+    }
+}
+
+impl Driver for Ring {
+    type Inbox = Inbox;
+
+    fn new(waker: &Arc<EventFd>, connections: usize) -> io::Result<(Self, Inbox)> {
+        Self::with_limits(&LIMITS, waker, connections)
     }
 
     fn open(&mut self, slot: Slot, address: SocketAddr, intake: Intake) -> io::Result<()> {
@@ -257,7 +267,6 @@ impl Driver for Ring {
         let send = socket.send.map(Kind::of_send);
         *socket = Socket { generation: (generation + 1) % GENERATIONS, ..Socket::new() };
         for operation in [receive, connect, send].into_iter().flatten() {
-            self.cancellations += 1;
             // SAFETY: no address is handed over.
             unsafe { self.queue.push_silent(opcode::AsyncCancel::new(operation).build()) };
         }
@@ -269,21 +278,11 @@ impl Driver for Ring {
     }
 
     fn wait(&mut self, _: &mut Inbox, at_most: Duration, alarm: Option<Instant>) -> io::Result<()> {
-        let mut wait = match alarm {
+        let wait = match alarm {
             Some(alarm) => at_most.min(alarm.saturating_duration_since(Instant::now())),
             None => at_most,
         };
-        // What completes as soon as it is submitted is no reason to wake. If anything else is being
-        // sent, some of it may be stuck, and waiting for all would be waiting for too much.
-        let mut at_once = 0;
-        if self.sends.len() == self.small_sends {
-            at_once = self.small_sends + self.cancellations;
-        }
-        (self.small_sends, self.cancellations) = (0, 0);
-        if at_once > 0 {
-            wait = wait.min(PATIENCE);
-        }
-        self.queue.enter(1 + at_once, wait)?;
+        self.queue.enter(wait)?;
         self.left = self.queue.completed();
         Ok(())
     }
@@ -381,7 +380,8 @@ impl Ring {
         let piece_bytes = if in_pieces { socket.piece_bytes } else { SCRATCH_BYTES };
         let piece_bytes = piece_bytes.min(SCRATCH_BYTES) as u32;
         let receive = if only_counted {
-            // Linux does not even copy it, so that the client of a download is not what is measured.
+            // Linux does not even copy it, so that the client of a download is not what is
+            // measured.
             opcode::Recv::new(fd, self.buffers.scratch(), piece_bytes)
                 .flags(libc::MSG_TRUNC)
                 .build()
@@ -444,7 +444,6 @@ impl Ring {
     }
 
     fn submit_send(&mut self, slot: Slot, output: Output, range: Range<usize>) {
-        self.small_sends += usize::from(range.len() <= SMALL_BYTES);
         let socket = &mut self.sockets[slot.number()];
         let generation = socket.generation;
         let key = self.sends.insert(Sending { slot, generation, output, range });
@@ -571,6 +570,53 @@ impl Kind {
     }
 }
 
+/// Why there is no ring, in words.
+fn refusal(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOSYS) => "this kernel has no io_uring".to_owned(),
+        Some(Errno::EPERM | Errno::EACCES) => {
+            "io_uring is forbidden here, by kernel.io_uring_disabled or a seccomp filter".to_owned()
+        }
+        Some(Errno::EINVAL) => "the io_uring of this kernel is older than Linux 6.1".to_owned(),
+        _ => format!("no io_uring can be made: {error}"),
+    }
+}
+
 fn error_of(result: i32) -> Option<io::Error> {
     (result < 0).then(|| io::Error::from_raw_os_error(-result))
+}
+
+/// One that lacks entries and buffers all the time.
+#[cfg(test)]
+pub(super) fn short_of_everything(
+    waker: &Arc<EventFd>,
+    connections: usize,
+) -> io::Result<(Ring, Inbox)> {
+    let limits = Limits { submissions: 2, completions: 2, buffers: 1, buffers_max: 2 };
+    Ring::with_limits(&limits, waker, connections)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Channel;
+
+    #[test]
+    fn user_data_come_back_as_they_went() {
+        for channel in [Channel::Control, Channel::Data] {
+            let slot = Slot::new((1 << 30) - 1, channel);
+            let data = Kind::Receive.of(slot, GENERATIONS - 1);
+            assert_eq!(slot_and_generation(data), (slot, GENERATIONS - 1));
+            assert_eq!(Kind::from_data(data), Kind::Receive);
+        }
+    }
+
+    #[test]
+    fn why_there_is_no_ring_is_said_in_words() {
+        let said = |errno| refusal(&io::Error::from_raw_os_error(errno));
+        assert!(said(libc::ENOSYS).contains("no io_uring"));
+        assert!(said(libc::EPERM).contains("kernel.io_uring_disabled"));
+        assert!(said(libc::EINVAL).contains("Linux 6.1"));
+        assert!(said(libc::ENOMEM).contains("memory"));
+    }
 }

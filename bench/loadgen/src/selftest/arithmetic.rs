@@ -32,8 +32,8 @@ pub(super) fn stalled_arrivals(
     }
 }
 
-/// A quantile of the service time, in seconds, in such a stall: only so many requests as there are connections are under way, and
-/// they wait for the whole stall.
+/// A quantile of the service time, in seconds, in such a stall: only so many requests as there are
+/// connections are under way, and they wait for the whole stall.
 pub(super) fn stalled_service(
     quantile: f64,
     rate: f64,

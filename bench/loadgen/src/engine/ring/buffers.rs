@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 use memmap2::{MmapMut, MmapRaw};
 
+use super::Limits;
 use super::queue::Queue;
 
 /// The group that receives take their buffers from.
@@ -17,37 +18,36 @@ pub(super) const GROUP: u16 = 0;
 /// What is only counted is taken in pieces of so many bytes at most.
 pub(super) const SCRATCH_BYTES: usize = 1024 * 1024;
 
-const BUFFER_BYTES: usize = 16 * 1024;
-/// A power of two.
-const COUNT_MAX: u16 = 1024;
-const COUNT_FIRST: u16 = 64;
-const RING_BYTES: usize = COUNT_MAX as usize * size_of::<BufRingEntry>();
-const BUFFERS_BYTES: usize = COUNT_MAX as usize * BUFFER_BYTES;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 pub(super) struct Buffers {
     /// The ring by which buffers are provided, the buffers, and then what is never written to,
     /// because what is only counted is not copied. Pages that nobody has written to take no memory.
     memory: MmapRaw,
     tail: Cell<u16>,
-    /// How many there are so far.
+    /// How many there are so far, and at most; this is a power of two.
     count: Cell<u16>,
+    count_max: u16,
 }
 
 impl Buffers {
-    pub(super) fn new(queue: &mut Queue) -> io::Result<Self> {
-        let memory = MmapMut::map_anon(RING_BYTES + BUFFERS_BYTES + SCRATCH_BYTES)?.into();
-        let buffers = Self { memory, tail: Cell::new(0), count: Cell::new(0) };
+    pub(super) fn new(queue: &mut Queue, limits: &Limits) -> io::Result<Self> {
+        let count_max = limits.buffers_max;
+        let ring_bytes = usize::from(count_max) * size_of::<BufRingEntry>();
+        let bytes = ring_bytes + usize::from(count_max) * BUFFER_BYTES + SCRATCH_BYTES;
+        let memory = MmapMut::map_anon(bytes)?.into();
+        let buffers = Self { memory, tail: Cell::new(0), count: Cell::new(0), count_max };
         let address = buffers.memory.as_ptr() as u64;
         let submitter = queue.ring().submitter();
         // SAFETY: the kernel keeps the pages of the ring, and uses buffers only for operations.
-        unsafe { submitter.register_buf_ring_with_flags(address, COUNT_MAX, GROUP, 0)? };
-        buffers.provide_up_to(COUNT_FIRST);
+        unsafe { submitter.register_buf_ring_with_flags(address, count_max, GROUP, 0)? };
+        buffers.provide_up_to(limits.buffers);
         Ok(buffers)
     }
 
     /// Provides more than ever before, up to the limit.
     pub(super) fn provide_more(&self) {
-        self.provide_up_to(COUNT_MAX.min(2 * self.count.get()));
+        self.provide_up_to(self.count_max.min(2 * self.count.get()));
     }
 
     fn provide_up_to(&self, count: u16) {
@@ -63,7 +63,7 @@ impl Buffers {
         let tail = self.tail.get();
         // SAFETY: the entry lies in the ring, and the kernel does not read it before it is below
         // the tail. As there are no more buffers than entries, it is free.
-        let entry = unsafe { &mut *ring.add(usize::from(tail % COUNT_MAX)) };
+        let entry = unsafe { &mut *ring.add(usize::from(tail % self.count_max)) };
         entry.set_addr(self.address(buffer) as u64);
         entry.set_len(BUFFER_BYTES as u32);
         entry.set_bid(buffer);
@@ -89,15 +89,17 @@ impl Buffers {
     }
 
     fn address(&self, buffer: u16) -> *const u8 {
-        let offset = RING_BYTES + usize::from(buffer % COUNT_MAX) * BUFFER_BYTES;
+        let ring_bytes = usize::from(self.count_max) * size_of::<BufRingEntry>();
+        let offset = ring_bytes + usize::from(buffer % self.count_max) * BUFFER_BYTES;
         // SAFETY: it lies within the memory.
         unsafe { self.memory.as_ptr().add(offset) }
     }
 
     /// Where to receive what is only counted.
     pub(super) fn scratch(&self) -> *mut u8 {
+        let offset = self.memory.len() - SCRATCH_BYTES;
         // SAFETY: it lies within the memory.
-        unsafe { self.memory.as_mut_ptr().add(RING_BYTES + BUFFERS_BYTES) }
+        unsafe { self.memory.as_mut_ptr().add(offset) }
     }
 
     /// As many bytes as were counted.

@@ -11,13 +11,8 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use nix::errno::Errno;
 
-use super::Kind;
+use super::{Kind, Limits};
 
-/// Operations that are submitted together at most. With more, the first of them would wait long for
-/// the end of the turn, and that would count as time of the server.
-const SUBMISSIONS: u32 = 32;
-/// What completes beyond that is kept by the kernel until there is room.
-const COMPLETIONS: u32 = 4096;
 /// How long the end waits for what it cancels.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -31,9 +26,9 @@ pub(super) struct Queue {
 
 impl Queue {
     /// One for the calling thread, which alone may use it.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(limits: &Limits) -> io::Result<Self> {
         let ring = IoUring::builder()
-            .setup_cqsize(COMPLETIONS)
+            .setup_cqsize(limits.completions)
             .setup_submit_all()
             // Completions are worked off when this thread asks for them, and it never is
             // interrupted for them.
@@ -43,7 +38,7 @@ impl Queue {
             // So that a thread which never sleeps need not enter the kernel to see that there is
             // nothing.
             .setup_taskrun_flag()
-            .build(SUBMISSIONS)?;
+            .build(limits.submissions)?;
         Ok(Self { ring, backlog: VecDeque::new(), under_way: 0 })
     }
 
@@ -87,7 +82,7 @@ impl Queue {
 
     /// Submits what is queued. What is not taken now is tried again by the next call.
     pub(super) fn submit(&mut self) {
-        while self.ring.submit().is_ok_and(|count| count > 0) {
+        while self.submit_only().is_ok_and(|count| count > 0) {
             while let Some(entry) = self.backlog.pop_front() {
                 if !self.put(&entry) {
                     self.backlog.push_front(entry);
@@ -97,8 +92,16 @@ impl Queue {
         }
     }
 
-    /// Submits, and waits until there are so many completions, but no longer than `wait`.
-    pub(super) fn enter(&mut self, completions: usize, wait: Duration) -> io::Result<()> {
+    /// Submits, and leaves it to the end of the turn to see what has completed meanwhile. Else each
+    /// turn would have more to do than the one before, and its last request would wait for longer.
+    fn submit_only(&mut self) -> io::Result<usize> {
+        let count = self.ring.submission().len();
+        // SAFETY: it comes without an argument.
+        unsafe { self.ring.submitter().enter::<()>(count as u32, 0, 0, None) }
+    }
+
+    /// Submits, and waits for a completion, but no longer than `wait`.
+    pub(super) fn enter(&mut self, wait: Duration) -> io::Result<()> {
         if !self.backlog.is_empty() {
             self.submit();
         }
@@ -113,7 +116,7 @@ impl Queue {
         } else {
             let wait = Timespec::from(wait);
             let arguments = SubmitArgs::new().timespec(&wait);
-            self.ring.submitter().submit_with_args(completions, &arguments)
+            self.ring.submitter().submit_with_args(1, &arguments)
         };
         match entered.map_err(|error| error.raw_os_error().map(Errno::from_raw)) {
             // The time is over, or there is no memory or room until completions are taken.
@@ -143,7 +146,7 @@ impl Queue {
             let cancel = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
             // SAFETY: no address is handed over.
             unsafe { self.push_silent(cancel) };
-            if self.enter(1, Duration::from_millis(10)).is_err() {
+            if self.enter(Duration::from_millis(10)).is_err() {
                 return false;
             }
             while self.next().is_some() {}
