@@ -165,6 +165,8 @@ fn merge_blob(mine: &mut String, read_off: &mut Summary, theirs: &str) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn outcome(values_us: std::ops::Range<u64>, connections: usize) -> Outcome {
@@ -211,11 +213,42 @@ mod tests {
     }
 
     #[test]
+    fn classes_steps_and_sessions_are_merged_each_with_its_own() {
+        let with = |name: &str, values_us: std::ops::Range<u64>| {
+            let mut outcome = outcome(values_us, 2);
+            let (histogram, service_us) = (outcome.histogram.clone(), outcome.service_us);
+            outcome.steps.push(StepTimes { name: "noop".to_owned(), service_us, histogram });
+            let cut_after_histogram = outcome.histogram.clone();
+            let cut = BTreeMap::from([("reset".to_owned(), 3)]);
+            let sessions = Sessions { begun: 5, cut, cut_after_histogram, ..Sessions::default() };
+            outcome.sessions = Some(sessions);
+            Outcome { name: name.to_owned(), ..outcome }
+        };
+        let run = |values_us: std::ops::Range<u64>| Outcome {
+            beside: vec![with("slow", values_us.clone())],
+            ..outcome(values_us, 4)
+        };
+        let mut merged = run(1..500);
+        merged.merge(&run(500..2001)).unwrap();
+        let (slow, whole) = (&merged.beside[0], outcome(1..2001, 2));
+        assert_eq!((slow.requests, slow.connections_offered), (2000, 4));
+        assert_eq!(slow.steps[0].service_us, whole.service_us);
+        let sessions = slow.sessions.as_ref().unwrap();
+        assert_eq!((sessions.begun, sessions.cut["reset"]), (10, 6));
+        assert_eq!(sessions.cut_after_us, whole.service_us);
+        // Of all classes: 10 for each of their requests.
+        assert!((merged.client_cpu_us_per_request - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_in_words() {
         let mut closed = outcome(1..10, 1);
         let mut open = outcome(1..10, 1);
         open.rate_intended_per_s = Some(1.0);
         assert!(closed.merge(&open).unwrap_err().contains("open loop"));
+        let mut two = outcome(1..10, 1);
+        two.beside.push(Outcome { name: "slow".to_owned(), ..outcome(1..10, 1) });
+        assert!(closed.merge(&two).unwrap_err().contains("different classes"));
         let broken = Outcome { histogram: "?".to_owned(), ..closed.clone() };
         assert!(closed.merge(&broken).unwrap_err().contains("histogram"));
     }
