@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadgen::{Outcome, Phase, Plan};
+use loadgen::{Class, Outcome, Phase, Plan};
 
 use crate::catalogue::Contestant;
 use crate::contestant::Server;
@@ -187,18 +187,21 @@ impl Stage {
         let warm_up = Duration::from_millis(workload.warm_up_ms);
         let duration = Duration::from_millis(workload.duration_ms);
         Plan {
-            protocol: workload.protocol,
             target,
-            operation: workload.operation,
-            path: workload.request_path().to_owned(),
-            payload_bytes: workload.payload_bytes,
-            load: workload.load(seed),
-            connections: workload.connections,
+            class: Class {
+                protocol: workload.protocol,
+                operation: workload.operation,
+                path: workload.request_path().to_owned(),
+                payload_bytes: workload.payload_bytes,
+                load: workload.load(seed),
+                connections: workload.connections,
+                pipeline: workload.pipeline,
+                requests_per_connection: workload.requests_per_connection,
+                expected_bytes: workload.expected_bytes,
+                ..Class::default()
+            },
             threads: 1,
-            pipeline: workload.pipeline,
-            requests_per_connection: workload.requests_per_connection,
             idle_connections: workload.idle_connections,
-            expected_bytes: workload.expected_bytes,
             warm_up,
             duration,
             timeout: warm_up + duration + PATIENCE_BEYOND_CELL,

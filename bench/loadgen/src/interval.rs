@@ -2,8 +2,8 @@
 //! *Simulation Modeling and Analysis*, §9.5.3).
 //!
 //! Requests of one run are not independent of each other, so an interval over requests would be
-//! too narrow. Batches of the measurement that lie next to each other are joined in pairs until they
-//! are no longer correlated; the interval is Student's over what is then left.
+//! too narrow. Batches of the measurement that lie next to each other are joined in pairs until
+//! they are no longer correlated; the interval is Student's over what is then left.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -16,9 +16,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::class::{BACKLOG, Class, Load};
 use crate::histogram::decode;
 use crate::outcome::Outcome;
-use crate::plan::{BACKLOG, Load, Plan, Protocol};
+use crate::plan::Plan;
 use crate::rate::Rate;
 use crate::schedule::{Arrivals, Schedule};
 use crate::{Phase, run as run_plan};
@@ -167,10 +168,12 @@ fn plan(
 ) -> Plan {
     let rate = Rate::Constant(rate);
     Plan {
-        protocol: Protocol::Http,
         target,
-        load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
-        connections,
+        class: Class {
+            load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
+            connections,
+            ..Class::default()
+        },
         warm_up: SECOND,
         duration,
         ..Plan::default()

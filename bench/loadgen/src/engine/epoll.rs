@@ -7,17 +7,19 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use nix::sys::socket::{MsgFlags, recv};
+use socket2::Type;
 
-use super::driver::{Driver, Event, Slot};
+use super::driver::{Driver, Event, Intake, Slot};
 use super::timer::Timer;
 
 const WAKE: Token = Token(usize::MAX);
@@ -46,7 +48,9 @@ struct Socket {
     /// Tells the events of this socket from those of earlier ones.
     generation: u32,
     is_open: bool,
-    only_counted: bool,
+    intake: Intake,
+    /// How much is asked for, where it receives in pieces.
+    piece_bytes: usize,
     /// It has taken less than it was offered.
     is_blocked: bool,
     /// Since the last event.
@@ -63,6 +67,13 @@ struct Ready {
     readable: Readable,
     /// In this turn.
     reads: usize,
+}
+
+impl Ready {
+    fn nothing(slot: Slot, generation: u32) -> Self {
+        let (has_failed, writable, readable, reads) = (false, false, Readable::No, 0);
+        Self { slot, generation, has_failed, writable, readable, reads }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,22 +116,34 @@ impl Driver for Epoll {
         Ok((driver, inbox))
     }
 
-    fn open(&mut self, slot: Slot, address: SocketAddr, only_counted: bool) -> io::Result<()> {
+    fn open(&mut self, slot: Slot, address: SocketAddr, intake: Intake) -> io::Result<()> {
         self.close(slot);
         let socket = &mut self.sockets[slot.number()];
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
+        let stream = intake.socket(address, Type::STREAM.nonblocking())?;
+        match stream.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        let mut stream = TcpStream::from_std(stream.into());
         let token = pack(slot, socket.generation);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token, interest)?;
         let generation = socket.generation;
-        *socket = Socket { stream: Some(stream), generation, only_counted, ..Socket::default() };
+        *socket = Socket { stream: Some(stream), generation, intake, ..Socket::default() };
         Ok(())
     }
 
-    fn local_address(&self, slot: Slot) -> io::Result<SocketAddr> {
-        let stream = self.sockets[slot.number()].stream.as_ref();
-        stream.ok_or(io::ErrorKind::NotConnected)?.local_addr()
+    fn receive(&mut self, slot: Slot, at_most: usize) {
+        let socket = &mut self.sockets[slot.number()];
+        socket.piece_bytes = at_most;
+        let ready = Ready { readable: Readable::Some, ..Ready::nothing(slot, socket.generation) };
+        self.unfinished.push(ready);
+    }
+
+    fn socket(&self, slot: Slot) -> Option<BorrowedFd<'_>> {
+        self.sockets[slot.number()].stream.as_ref().map(AsFd::as_fd)
     }
 
     fn send(&mut self, slot: Slot, output: &[u8]) -> io::Result<usize> {
@@ -130,14 +153,8 @@ impl Driver for Epoll {
         };
         if socket.writes == WRITES_PER_TURN {
             socket.is_blocked = true;
-            self.unfinished.push(Ready {
-                slot,
-                generation: socket.generation,
-                has_failed: false,
-                writable: true,
-                readable: Readable::No,
-                reads: 0,
-            });
+            let ready = Ready { writable: true, ..Ready::nothing(slot, socket.generation) };
+            self.unfinished.push(ready);
             return Ok(0);
         }
         socket.writes += 1;
@@ -193,8 +210,6 @@ impl Driver for Epoll {
         for event in inbox.events.iter().filter(|event| ![WAKE, TIMER].contains(&event.token())) {
             let (slot, generation) = unpack(event.token());
             inbox.ready.push(Ready {
-                slot,
-                generation,
                 has_failed: event.is_error(),
                 writable: event.is_writable(),
                 readable: match (event.is_read_closed(), event.is_readable()) {
@@ -202,7 +217,7 @@ impl Driver for Epoll {
                     (false, true) => Readable::Some,
                     (false, false) => Readable::No,
                 },
-                reads: 0,
+                ..Ready::nothing(slot, generation)
             });
         }
         Ok(())
@@ -264,11 +279,15 @@ impl Socket {
         if std::mem::take(&mut ready.writable) && std::mem::take(&mut self.is_blocked) {
             return Some(Happened::Other(Event::Writable));
         }
-        if ready.readable == Readable::No {
+        // What is not asked for yet is looked for again when it is.
+        let is_asked = !self.intake.in_pieces || self.piece_bytes > 0;
+        if ready.readable == Readable::No || !is_asked {
             return None;
         }
+        let length = if self.intake.in_pieces { self.piece_bytes } else { buffer.len() };
+        let buffer = &mut buffer[..length.min(BUFFER_BYTES)];
         let read = loop {
-            let read = if self.only_counted {
+            let read = if self.intake.only_counted {
                 // Linux does not even copy it, so that the client of a download is not what is
                 // measured.
                 recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC).map_err(io::Error::from)
@@ -286,8 +305,11 @@ impl Socket {
             Ok(count) => *count == 0,
             Err(_) => true,
         };
-        if is_drained {
+        if is_drained || self.intake.in_pieces {
             ready.readable = Readable::No;
+        }
+        if read.is_ok() {
+            self.piece_bytes = 0;
         }
         match read {
             Ok(0) => Some(Happened::Other(Event::Ended)),
