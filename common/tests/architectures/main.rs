@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod disk;
 mod faults;
+mod guestbook;
 #[path = "../http/table.rs"]
 mod http_table;
 mod ipv6;
