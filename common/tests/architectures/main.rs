@@ -20,3 +20,4 @@ mod secure;
 mod support;
 mod text;
 mod web;
+mod web_clients;
