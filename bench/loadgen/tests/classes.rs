@@ -1,5 +1,5 @@
-//! Classes of clients, their manners and their scripts, against a server of ours. What is asserted is
-//! what was counted, and times that cannot be shorter.
+//! Classes of clients, their manners and their scripts, against a server of ours. What is asserted
+//! is what was counted, and times that cannot be shorter.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic wherever it fails")]
 
@@ -326,8 +326,8 @@ fn connections_are_opened_as_fast_as_the_class_says() {
     let outcome = run(&plan);
     has_no_errors(&outcome);
     let most = 50.0 * (outcome.elapsed_s + 0.2) + 2.0;
-    let served = outcome.connections_served;
-    assert!(served > 0 && (served as f64) < most, "{served} of {most}");
+    let opened = outcome.connections_served;
+    assert!(opened > 0 && (opened as f64) < most, "{opened} of {most}");
 }
 
 fn loadgen(arguments: &[&str]) -> (Option<i32>, String, String) {
