@@ -11,7 +11,8 @@ bench-peers: build ; ./target/release/arena run --peers
 bench-micro: ; cargo bench -p common
 report: build ; ./target/release/arena report
 check: build ; ./target/release/arena check
-fuzz: ; mkdir -p target/fuzz/ftp && cd common && cargo +nightly fuzz run ftp ../target/fuzz/ftp fuzz/corpus/ftp -- -runs=1000000 -max_len=4096
+fuzz: fuzz-ftp fuzz-http
+fuzz-%: ; mkdir -p target/fuzz/$* && cd common && cargo +nightly fuzz run $* ../target/fuzz/$* fuzz/corpus/$* -- -runs=1000000 -max_len=4096
 lint: ; cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
 doc: ; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 clean: ; cargo clean

@@ -45,8 +45,9 @@ use super::driver::{Driver, Event, Intake, Slot};
 
 /// A send takes so much at most of what must be copied.
 const COPY_BYTES_MAX: usize = 64 * 1024;
-/// Empty buffers of sends that are kept for the next.
-const SPARE_MAX: usize = 1024;
+/// Empty buffers of sends that are kept for the next: about as many as a turn has sends.
+const SPARE_MAX: usize = 128;
+
 /// How much there is of what a ring shares.
 struct Limits {
     /// Operations that are submitted together at most. With more, the first of them would wait long

@@ -1,5 +1,7 @@
 //! What the tests of runs share: a run, and servers that live in threads.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -89,7 +89,7 @@ fn serve<T: Send + 'static>(
 }
 
 fn pattern() -> Vec<u8> {
-    (0..MUCH).map(|number| (number % 251) as u8).collect()
+    (0..250).collect::<Vec<u8>>().repeat(MUCH / 250)
 }
 
 fn everything(mut stream: TcpStream) -> Vec<u8> {
@@ -267,6 +267,22 @@ fn nothing_of_a_closed_socket_reaches_the_next_one<D: Driver>(mut test: Test<D>)
     }
 }
 
+/// Its peer does not read, so that it never is.
+fn a_socket_that_is_to_be_finished_may_be_closed<D: Driver>(mut test: Test<D>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    test.open(SLOT, listener.local_addr().unwrap());
+    let mut peer = listener.accept().unwrap().0;
+    let constant: Arc<[u8]> = pattern().into();
+    while test.driver.send_constant(SLOT, &constant, 0..MUCH).unwrap() > 0 {}
+    test.driver.finish(SLOT);
+    test.driver.close(SLOT);
+    test.wait();
+    assert!(test.driver.next(&mut test.inbox).is_none());
+    peer.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let end = peer.read_to_end(&mut Vec::new());
+    assert!(end.is_ok_and(|count| count < MUCH));
+}
+
 fn a_socket_may_be_closed_while_it_connects<D: Driver>(mut test: Test<D>) {
     // A queue of one that is full does not answer.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -304,6 +320,15 @@ fn a_refused_connect_and_a_reset_are_told<D: Driver>(mut test: Test<D>) {
     assert_eq!(test.driver.send(SLOT, b"?").unwrap(), 1);
     assert_eq!(test.seen(), (SLOT, Seen::Failed(io::ErrorKind::ConnectionReset)));
     server.join().unwrap();
+}
+
+fn a_socket_knows_its_own_address<D: Driver>(mut test: Test<D>) {
+    for host in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = TcpListener::bind(host).unwrap();
+        test.open(SLOT, listener.local_addr().unwrap());
+        let (_, seen_by_peer) = listener.accept().unwrap();
+        assert_eq!(test.driver.local_address(SLOT).unwrap(), seen_by_peer);
+    }
 }
 
 fn whoever_writes_to_the_waker_ends_a_wait<D: Driver>(mut test: Test<D>) {
@@ -371,8 +396,10 @@ with_each_driver!(
     a_peer_sees_how_a_socket_is_left,
     every_socket_gets_its_own_input,
     nothing_of_a_closed_socket_reaches_the_next_one,
+    a_socket_that_is_to_be_finished_may_be_closed,
     a_socket_may_be_closed_while_it_connects,
     a_refused_connect_and_a_reset_are_told,
+    a_socket_knows_its_own_address,
     whoever_writes_to_the_waker_ends_a_wait,
     an_alarm_ends_a_wait_and_never_before_its_time,
     sockets_stay_open_in_what_is_left,

@@ -18,7 +18,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) struct Queue {
     ring: IoUring,
-    /// What the ring has had no room for.
+    /// What the ring has had no room for: at most the few operations that each socket can have.
     backlog: VecDeque<Entry>,
     /// Operations that have yet to complete; silent ones do not count.
     under_way: usize,
