@@ -6,18 +6,19 @@
 //! bounded.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::clock::Clock;
 use crate::drain::{Live, is_draining};
 use crate::job::{Done, Job};
-use crate::server::Permit;
-use crate::session::{Action, Chan, Deadline, Event, Session};
+use crate::server::{Accepted, Permit};
+use crate::session::{Action, Chan, Event, Session};
 use crate::sockets::{Attempt, Sockets};
 use crate::stream::Buffer;
 
@@ -41,6 +42,27 @@ pub enum Wait {
     Turn,
     /// It is over, and can be dropped.
     End,
+}
+
+/// A socket, and what is waited for there.
+pub type AwaitedSocket<'a> = (BorrowedFd<'a>, Direction);
+
+/// The sockets that can end a wait.
+#[derive(Debug)]
+pub struct Awaited<'a> {
+    /// The control socket, if it is waited for.
+    pub control: Option<AwaitedSocket<'a>>,
+    /// The data socket or its port, if it is waited for.
+    pub data: Option<AwaitedSocket<'a>>,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To us: there is something to be received, or accepted.
+    Input,
+    /// From us: there is room to send, or the connection is made.
+    Output,
 }
 
 /// A conversation and its sockets.
@@ -77,14 +99,6 @@ struct Turn {
     actions: usize,
 }
 
-/// When the present phase ends. A blocking read that is the first of its phase leaves the clock
-/// unread: the kernel counts for it, and most phases have no second.
-#[derive(Debug)]
-struct Clock {
-    phase: Option<u32>,
-    end: Option<Instant>,
-}
-
 /// What is known after an action has been tried.
 enum Step {
     Answer(Event<'static>),
@@ -99,22 +113,18 @@ enum Step {
 }
 
 impl Conn {
-    /// Joins a session to a socket that blocks for `timeout` at most, as the socket's options say,
-    /// or, with none, to one that does not block.
-    pub(crate) fn new(
-        control: TcpStream,
-        session: Box<dyn Session>,
-        permit: Permit,
-        timeout: Option<Duration>,
-    ) -> Self {
+    /// Of a connection whose socket blocks for `timeout` at most, as the socket's options say, or,
+    /// with none, does not block.
+    pub(crate) fn new(accepted: Accepted, timeout: Option<Duration>) -> Self {
+        let Accepted { live, session, control, permit } = accepted;
         Conn {
-            live: Live::new(control.as_raw_fd()),
+            live,
             session,
             sockets: Sockets::new(control),
             permit,
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
             turn: Turn::default(),
-            deadline: Clock { phase: None, end: None },
+            deadline: Clock::default(),
             drained: false,
             control_ended: false,
             lingering: None,
@@ -172,7 +182,7 @@ impl Conn {
 
     /// Whether the present wait has lasted too long; then [`time_out`](Self::time_out).
     pub fn is_late(&self, now: Instant) -> bool {
-        self.deadline.end.is_some_and(|end| end <= now)
+        self.deadline.end().is_some_and(|end| end <= now)
     }
 
     /// The deadline has passed. To be followed by [`advance`](Self::advance).
@@ -192,6 +202,29 @@ impl Conn {
     /// The control socket, which stays the same for as long as the connection lives.
     pub fn control_descriptor(&self) -> RawFd {
         self.sockets.control().as_raw_fd()
+    }
+
+    /// For executors that watch what is waited for and nothing else: the sockets that can end the
+    /// present wait, beside its deadline.
+    pub fn awaited(&mut self) -> Awaited<'_> {
+        let accepts = !self.control_ended && self.session.accepts_control();
+        let action = self.session.poll();
+        let control = |direction| Some((self.sockets.control().as_fd(), direction));
+        let input_beside =
+            if accepts && action.admits_control() { control(Direction::Input) } else { None };
+        match (self.lingering, action) {
+            (Some(_), _) => Awaited { control: control(Direction::Input), data: None },
+            (None, Action::Pause) => Awaited { control: input_beside, data: None },
+            (None, action) => match self.sockets.awaited(&action) {
+                (Chan::Control, socket) => Awaited { control: Some(socket), data: None },
+                (Chan::Data, socket) => Awaited { control: input_beside, data: Some(socket) },
+            },
+        }
+    }
+
+    /// When the present wait has lasted too long.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.end()
     }
 
     /// The data sockets and the timer that have appeared since this was last asked. A reactor
@@ -232,13 +265,13 @@ impl Conn {
                 }
                 Step::NotReady => {
                     self.turn = Turn::default();
-                    self.deadline.start(self.session.deadline());
+                    self.deadline.start(self.session.deadline(), Instant::now);
                     return Wait::Ready;
                 }
                 Step::Fruitless => break,
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
-                    self.deadline = Clock { phase: None, end: None };
+                    self.deadline = Clock::default();
                     return Wait::Job(job);
                 }
                 Step::Linger => {
@@ -251,7 +284,7 @@ impl Conn {
         }
         self.turn = Turn::default();
         // Whoever has had a turn is not late with what it waited for before that.
-        self.deadline.start(self.session.deadline());
+        self.deadline.start(self.session.deadline(), Instant::now);
         Wait::Turn
     }
 
@@ -261,7 +294,7 @@ impl Conn {
             // A job is handed over once, so that what is asked here is answered here.
             let beside = match self.session.poll() {
                 Action::Run(job) => return Step::Job(job),
-                action => admits_control(&action),
+                action => action.admits_control(),
             };
             if beside && let Some(step) = self.read_beside(buffer) {
                 return step;
@@ -280,17 +313,13 @@ impl Conn {
         }
     }
 
-    /// A reactor looks at deadlines now and then only, so that a pause has a timer that it watches
-    /// like a data socket. One that cannot be made leaves the pause to that look.
+    /// A reactor looks at deadlines now and then only, so that a pause has a timer for it.
     fn pause(&mut self) -> Step {
-        let end = self.deadline.start(self.session.deadline());
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let end = self.deadline.start(self.session.deadline(), Instant::now);
+        self.sockets.pause = Some(end.saturating_duration_since(Instant::now()));
+        if self.sockets.pause == Some(Duration::ZERO) {
             self.sockets.drop_timer();
             return Step::Answer(Event::TimedOut);
-        }
-        if self.mode == Mode::Readiness {
-            let _ = self.sockets.set_timer(left);
         }
         Step::NotReady
     }
@@ -399,35 +428,23 @@ impl Conn {
         }
     }
 
-    /// On a blocking architecture: waits for what was not ready, and for control input beside a
-    /// transfer, until the deadline. A pause is for no socket.
+    /// On a blocking architecture: waits for what was not ready until the deadline.
     fn wait(&mut self) {
-        let remaining = self.deadline.remaining();
-        let descriptor = self.control_descriptor();
-        let accepts = !self.control_ended && self.session.accepts_control();
-        let action = self.session.poll();
-        let beside = accepts && admits_control(&action);
-        let (awaited, flags) = match self.lingering {
-            Some(_) => (self.sockets.control().as_fd(), PollFlags::POLLIN),
-            None => self.sockets.awaited(&action),
-        };
-        let pausing = self.lingering.is_none() && matches!(action, Action::Pause);
-        let control = if beside { PollFlags::POLLIN } else { PollFlags::empty() };
-        let mut sockets =
-            [PollFd::new(awaited, flags), PollFd::new(self.sockets.control().as_fd(), control)];
-        let (first, end) = (usize::from(pausing), if beside { 2 } else { 1 });
-        let watched = &mut sockets[first..end];
         // It counts in whole milliseconds, and would find what is left of the last one too short.
-        let timeout = remaining + Duration::from_millis(1);
+        let timeout = self.deadline.remaining() + Duration::from_millis(1);
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        match poll(watched, timeout) {
-            Ok(0) if self.deadline.remaining().is_zero() => self.time_out(),
-            _ => {
-                let is_control = |socket: &PollFd<'_>| socket.as_fd().as_raw_fd() == descriptor;
-                let ready = |socket: &PollFd<'_>| socket.any() == Some(true);
-                let readable = sockets.iter().any(|socket| is_control(socket) && ready(socket));
-                self.sockets.control_readable |= readable;
-            }
+        let Awaited { control, data } = self.awaited();
+        let waits_for_control = control.is_some();
+        let sockets: &mut [PollFd<'_>] = match (control.map(poll_fd), data.map(poll_fd)) {
+            (Some(control), Some(data)) => &mut [control, data],
+            (Some(one), None) | (None, Some(one)) => &mut [one],
+            (None, None) => &mut [],
+        };
+        let found = poll(sockets, timeout);
+        let readable = waits_for_control && sockets[0].any() == Some(true);
+        self.sockets.control_readable |= readable;
+        if found == Ok(0) && self.deadline.remaining().is_zero() {
+            self.time_out();
         }
     }
 
@@ -448,7 +465,7 @@ impl Conn {
         self.sockets.end_control();
         let _ = self.sockets.control().shutdown(Shutdown::Write);
         self.lingering = Some(0);
-        self.deadline = Clock { phase: None, end: Some(Instant::now() + LINGER) };
+        self.deadline = Clock::ending_at(Instant::now() + LINGER);
         self.linger(buffer)
     }
 
@@ -482,40 +499,10 @@ impl From<Attempt> for Step {
     }
 }
 
-impl Clock {
-    /// The phase has begun, or goes on.
-    fn start(&mut self, deadline: Deadline) -> Instant {
-        if self.phase != Some(deadline.phase) {
-            self.phase = Some(deadline.phase);
-            self.end = None;
-        }
-        *self.end.get_or_insert_with(|| Instant::now() + deadline.limit)
-    }
-
-    /// What is left of the phase, without looking at the clock if it has just begun.
-    fn remaining_unread(&mut self, deadline: Deadline) -> Duration {
-        if self.phase == Some(deadline.phase) {
-            return self.start(deadline).saturating_duration_since(Instant::now());
-        }
-        self.phase = Some(deadline.phase);
-        self.end = None;
-        deadline.limit
-    }
-
-    fn remaining(&self) -> Duration {
-        self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
-    }
-}
-
-/// Whether control input is to be seen while this action is pending.
-fn admits_control(action: &Action<'_>) -> bool {
-    match action {
-        Action::Read(chan)
-        | Action::Write(chan, _)
-        | Action::SendFile { to: chan, .. }
-        | Action::ReceiveFile { from: chan, .. }
-        | Action::StartTls(chan, _) => *chan == Chan::Data,
-        Action::Accept | Action::Connect(_) | Action::Pause => true,
-        Action::Listen(_) | Action::Close(_) | Action::Run(_) | Action::End => false,
-    }
+fn poll_fd((socket, direction): AwaitedSocket<'_>) -> PollFd<'_> {
+    let flags = match direction {
+        Direction::Input => PollFlags::POLLIN,
+        Direction::Output => PollFlags::POLLOUT,
+    };
+    PollFd::new(socket, flags)
 }

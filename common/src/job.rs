@@ -235,6 +235,18 @@ impl Job {
     }
 }
 
+impl Done {
+    /// Of a file that was opened to be read or written. Anything but a regular file is refused.
+    pub fn of_opened(file: File) -> io::Result<Self> {
+        opened(regular(cap_std::fs::File::from_std(file)))
+    }
+
+    /// Of what was opened to be looked at.
+    pub fn of_found(file: &File) -> io::Result<Self> {
+        Ok(Done::Status(Status::of(&Metadata::from_file(file)?)))
+    }
+}
+
 impl Status {
     fn of(metadata: &Metadata) -> Self {
         let kind = match metadata.mode() & nix::libc::S_IFMT {

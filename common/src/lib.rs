@@ -4,6 +4,7 @@
 //! An architecture's `main` calls [`serve`] and decides who accepts and who runs which connection.
 
 pub mod certificate;
+pub mod clock;
 pub mod conformance;
 pub mod conn;
 mod drain;
@@ -22,12 +23,12 @@ pub mod process;
 pub mod protocol;
 pub mod server;
 pub mod session;
-mod sockets;
+pub mod sockets;
 mod stream;
-mod tls;
+pub mod tls;
 pub mod users;
 
 pub use conn::{Conn, Wait};
-pub use drain::is_draining;
+pub use drain::{Live, is_draining};
 pub use options::{Architecture, Shown, Workers};
-pub use server::{Server, back_off, serve};
+pub use server::{Accepted, Server, back_off, serve};

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::conn::Conn;
-use crate::drain::{self, is_draining};
+use crate::drain::{self, Live, is_draining};
 use crate::guestbook::Guestbook;
 use crate::http::Files;
 use crate::limits::Limits;
@@ -26,7 +26,7 @@ pub use crate::limits::Permit;
 use crate::options::{Architecture, Options, Shown};
 use crate::ports::Passive;
 use crate::protocol::Protocol;
-use crate::session::{Settings, SharedSettings};
+use crate::session::{Session, Settings, SharedSettings};
 use crate::sockets::is_transient;
 use crate::users::Users;
 
@@ -52,6 +52,20 @@ pub struct Server {
     settings: SharedSettings,
     limits: Arc<Limits>,
     workers: usize,
+    backlog: i32,
+}
+
+/// A connection that has been accepted, in parts, for an executor of its own. They are to be
+/// dropped in this order.
+pub struct Accepted {
+    /// Lets go of the socket before that is closed. It is busy.
+    pub live: Live,
+    /// The conversation.
+    pub session: Box<dyn Session>,
+    /// The socket.
+    pub control: TcpStream,
+    /// Its place among those that count.
+    pub permit: Permit,
 }
 
 /// Runs a server from its command line to its end: the `main` of every architecture. `run` serves
@@ -102,14 +116,11 @@ impl Server {
             options.guestbook.as_deref().map(|file| Guestbook::open(file, &options.root));
         let guestbook = guestbook.transpose().map_err(|mistake| mistake.to_string())?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
-        let listener =
-            listen(options, idle_timeout).map_err(|error| cannot_listen(options, &error))?;
-        drain::install(
-            listener.as_raw_fd(),
-            descriptors_max as usize,
-            Duration::from_secs(options.grace),
-        )
-        .map_err(|error| format!("cannot take over signals: {error}"))?;
+        let listener = listen(options.listen, options.backlog, idle_timeout, false)
+            .map_err(|error| cannot_listen(options, &error))?;
+        drain::install(descriptors_max as usize, Duration::from_secs(options.grace))
+            .map_err(|error| format!("cannot take over signals: {error}"))?;
+        drain::add_listener(listener.as_raw_fd());
         let kept_open = (descriptors_max / KEPT_OPEN_PART).min(KEPT_OPEN_MAX);
         let reserved = RESERVED_DESCRIPTORS + users.count() as u64 + kept_open;
         let possible = descriptors_max.saturating_sub(reserved).max(1);
@@ -143,7 +154,26 @@ impl Server {
             settings: Arc::new(settings),
             limits: Limits::new(max_connections as usize, max_per_ip as usize),
             workers: workers.min(max_connections as usize),
+            backlog: options.backlog,
         })
+    }
+
+    /// The same server on another listening socket at the same address, between which the kernel
+    /// shares new connections out (`SO_REUSEPORT`, socket(7)). Each must be accepted from. To be
+    /// made before workers are forked, so that a signal reaches it through its parent.
+    pub fn sibling(&self) -> io::Result<&'static Server> {
+        // Not before it is bound: a port that somebody else has would be shared with them.
+        SockRef::from(&self.listener).set_reuse_port(true)?;
+        let address = self.listener.local_addr()?;
+        let listener = listen(address, self.backlog, self.settings.idle_timeout, true)?;
+        drain::add_listener(listener.as_raw_fd());
+        Ok(Box::leak(Box::new(Server {
+            listener,
+            protocol: self.protocol,
+            settings: self.settings.clone(),
+            limits: self.limits.clone(),
+            ..*self
+        })))
     }
 
     /// How many workers the user wants, and no more than there may be connections.
@@ -164,8 +194,8 @@ impl Server {
             match accept(&self.listener, 0) {
                 Ok((control, peer)) => {
                     let timeout = Some(self.settings.idle_timeout);
-                    if let Some(conn) = self.admit(control, peer, timeout) {
-                        return Some(conn);
+                    if let Some(accepted) = self.admit(control, peer) {
+                        return Some(Conn::new(accepted, timeout));
                     }
                 }
                 Err(error) => {
@@ -186,7 +216,9 @@ impl Server {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match accept(&self.listener, libc::SOCK_NONBLOCK) {
-            Ok((control, peer)) => Ok(self.admit(control, peer, None)),
+            Ok((control, peer)) => {
+                Ok(self.admit(control, peer).map(|accepted| Conn::new(accepted, None)))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Err(error) if Self::after_failure(&error).is_some() => Err(error),
             Err(_) => Ok(None),
@@ -200,11 +232,13 @@ impl Server {
         Ok(self.listener.as_raw_fd())
     }
 
-    /// Joins a session to the socket, or turns the client away in words where there is no room.
-    fn admit(&self, control: TcpStream, peer: IpAddr, timeout: Option<Duration>) -> Option<Conn> {
+    /// Gives a socket that has been accepted its session, or turns the client away in words where
+    /// there is no room.
+    pub fn admit(&self, control: TcpStream, peer: IpAddr) -> Option<Accepted> {
         if let Some(permit) = self.limits.admit(peer) {
             let session = self.protocol.session(&self.settings, peer);
-            return Some(Conn::new(control, session, permit, timeout));
+            let live = Live::new(control.as_raw_fd());
+            return Some(Accepted { live, session, control, permit });
         }
         tracing::warn!(%peer, "turned away: too many connections");
         // As far as it goes without waiting: whoever is turned away must not hold up the others.
@@ -218,7 +252,7 @@ impl Server {
     /// Nothing that `accept` can say ends a server. What concerns a single client, a signal or the
     /// timeout that accepted sockets inherit is tried again at once; for what the machine
     /// lacks, after a pause.
-    fn after_failure(error: &io::Error) -> Option<Duration> {
+    pub fn after_failure(error: &io::Error) -> Option<Duration> {
         if error.raw_os_error() == Some(libc::EINVAL) {
             drain::listener_is_shut();
             return None;
@@ -228,6 +262,13 @@ impl Server {
         }
         tracing::warn!(%error, "cannot accept for the moment");
         Some(BACK_OFF)
+    }
+}
+
+/// The listening socket.
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 
@@ -268,9 +309,15 @@ fn raise_descriptor_limit() -> io::Result<u64> {
 
 /// Accepted sockets inherit the options and the timeouts, which saves system calls for each of
 /// them. (The timeout also makes a blocking `accept` return now and then, which it may.)
-fn listen(options: &Options, idle_timeout: Duration) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(options.listen), Type::STREAM, None)?;
+fn listen(
+    address: SocketAddr,
+    backlog: i32,
+    idle_timeout: Duration,
+    reuse_port: bool,
+) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
     socket.set_tcp_nodelay(true)?;
     // FTP's ABOR comes as urgent data (RFC 959 §4.1.3), which is to be read in its place.
     socket.set_out_of_band_inline(true)?;
@@ -278,8 +325,8 @@ fn listen(options: &Options, idle_timeout: Duration) -> io::Result<TcpListener> 
     // A write that cannot go on at once is waited for with poll, which knows the deadline: the
     // kernel's timeout begins anew with each of the writes that a reply is sent in.
     socket.set_write_timeout(Some(BRIEF))?;
-    socket.bind(&options.listen.into())?;
-    socket.listen(options.backlog)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
     Ok(socket.into())
 }
 

@@ -167,6 +167,21 @@ pub enum Action<'a> {
     End,
 }
 
+impl Action<'_> {
+    /// Whether control input is to be seen while this is pending, if the session accepts it.
+    pub fn admits_control(&self) -> bool {
+        match self {
+            Action::Read(chan)
+            | Action::Write(chan, _)
+            | Action::SendFile { to: chan, .. }
+            | Action::ReceiveFile { from: chan, .. }
+            | Action::StartTls(chan, _) => *chan == Chan::Data,
+            Action::Accept | Action::Connect(_) | Action::Pause => true,
+            Action::Listen(_) | Action::Close(_) | Action::Run(_) | Action::End => false,
+        }
+    }
+}
+
 /// How an action turned out.
 #[derive(Debug)]
 pub enum Event<'a> {

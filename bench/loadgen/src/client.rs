@@ -7,6 +7,9 @@ mod http;
 mod pattern;
 mod requests;
 
+use std::ops::Range;
+use std::sync::Arc;
+
 pub(crate) use echo::Echo;
 pub(crate) use ftp::Ftp;
 pub(crate) use http::Http;
@@ -71,9 +74,10 @@ pub(crate) trait Session {
         false
     }
 
-    /// What is to be sent on the data connection; more may follow when this is written.
-    fn data_output(&self) -> &[u8] {
-        &[]
+    /// What is to be sent on the data connection, a range of something that never changes; more
+    /// may follow when this is written.
+    fn data_output(&self) -> Option<(&Arc<[u8]>, Range<usize>)> {
+        None
     }
 
     /// So many bytes of it are sent. True if that were the last: the connection is to be closed.

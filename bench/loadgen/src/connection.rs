@@ -1,26 +1,18 @@
-//! One of a thread's connections: its session, its sockets, and what it has in flight.
-//!
-//! Invariant: events carry the generation of the sockets that they are of, so that an event of a
-//! closed socket never reaches the one that took its place.
+//! One of a thread's connections: its session, how far its sockets are, and what it has in flight.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
 
 use crate::client::{Channel, Session};
 use crate::plan::Plan;
-use crate::record::{Failure, Operation, Recorder};
+use crate::record::{Operation, Recorder};
 
 /// One place in the plan's number of connections; sockets come and go in it.
 pub(crate) struct Connection<S> {
     pub(crate) session: S,
     pub(crate) control: Socket,
     pub(crate) data: Socket,
-    /// Tells the events of the present sockets from those of earlier ones.
+    /// Tells a pause for thought of this connection from those of earlier ones.
     pub(crate) generation: u32,
     /// The requests in flight, the oldest first.
     pub(crate) in_flight: VecDeque<Request>,
@@ -53,18 +45,21 @@ impl Request {
     }
 }
 
-#[derive(Default)]
-pub(crate) struct Socket {
-    pub(crate) stream: Option<TcpStream>,
-    pub(crate) is_open: bool,
+/// How far a socket is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Socket {
+    #[default]
+    Closed,
+    Opening,
+    Open,
 }
 
 impl<S: Session> Connection<S> {
     pub(crate) fn new(session: S, plan: &Plan) -> Self {
         Self {
             session,
-            control: Socket::default(),
-            data: Socket::default(),
+            control: Socket::Closed,
+            data: Socket::Closed,
             generation: 0,
             in_flight: VecDeque::with_capacity(plan.pipeline),
             thinking: 0,
@@ -89,32 +84,6 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Writes what the session has to say, as far as the socket takes it.
-    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        let socket = &mut self.control;
-        let Some(stream) = socket.stream.as_mut().filter(|_| socket.is_open) else {
-            return Ok(());
-        };
-        loop {
-            let output = self.session.output();
-            if output.is_empty() {
-                return Ok(());
-            }
-            match stream.write(output) {
-                Ok(count) => {
-                    let is_short = count < output.len();
-                    self.session.wrote(count);
-                    if is_short {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
     /// A phase of the conversation has ended, and the next one begins.
     pub(crate) fn pass(&mut self, operation: Operation, now: Instant, recorder: &mut Recorder) {
         recorder.phase(operation, now - self.phase_began);
@@ -126,16 +95,14 @@ impl<S: Session> Connection<S> {
         let since = match self.in_flight.front() {
             Some(request) => request.sent,
             // Open, and nothing is asked for.
-            None if self.control.is_open && self.session.is_ready() => return false,
+            None if self.control == Socket::Open && self.session.is_ready() => return false,
             None => self.phase_began,
         };
-        self.control.stream.is_some() && now.saturating_duration_since(since) > timeout
+        self.control != Socket::Closed && now.saturating_duration_since(since) > timeout
     }
 
-    /// Closes both sockets and forgets what was in flight.
-    pub(crate) fn close(&mut self) {
-        self.control = Socket::default();
-        self.data = Socket::default();
+    /// Forgets what was in flight, when the sockets are closed.
+    pub(crate) fn start_over(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.in_flight.clear();
         self.thinking = 0;
@@ -148,25 +115,4 @@ impl<S: Session> Connection<S> {
             Channel::Data => &mut self.data,
         }
     }
-}
-
-pub(crate) fn connect(
-    address: SocketAddr,
-    token: Token,
-    registry: &Registry,
-) -> io::Result<Socket> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(Socket { stream: Some(stream), is_open: false })
-}
-
-/// The generation in the upper half, then the index, then the channel.
-pub(crate) fn pack(index: usize, channel: Channel, generation: u32) -> Token {
-    Token((generation as usize) << 32 | index << 1 | usize::from(channel == Channel::Data))
-}
-
-pub(crate) fn unpack(token: Token) -> (usize, Channel, u32) {
-    let channel = if token.0 & 1 == 1 { Channel::Data } else { Channel::Control };
-    ((token.0 & 0xffff_ffff) >> 1, channel, (token.0 >> 32) as u32)
 }

@@ -10,6 +10,7 @@ mod connection;
 mod engine;
 mod histogram;
 mod idle;
+mod interval;
 mod merge;
 mod outcome;
 mod pace;
@@ -22,20 +23,23 @@ mod schedule;
 pub mod selftest;
 mod steady;
 mod system;
+mod trend;
 pub mod usage;
 mod verdict;
+mod warm_up;
 
 use std::io;
 use std::time::Duration;
 
 pub use histogram::{decode, hgrm};
+pub use interval::{Interval, Measure, Within};
 pub use outcome::{Outcome, Summary};
-pub use plan::{FtpOperation, Load, Plan, Protocol};
+pub use plan::{BACKLOG, Engine, FtpOperation, Load, Plan, Protocol};
 pub use rate::Rate;
 pub use run::{run, run_watched};
 pub use schedule::Arrivals;
 pub use steady::Window;
-pub use verdict::{Verdict, Word};
+pub use verdict::{BUSY_MAX, Verdict, Word};
 
 /// Why a run could not be made. What the server does wrong is no `Error`: it is in the [`Outcome`].
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,9 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
+    /// There is no `io_uring` here, and the plan asks for it.
+    #[error("{0}: use --engine epoll, or auto")]
+    NoRing(String),
     /// The system refused something that a run needs.
     #[error("{what}: {cause}")]
     System {
@@ -75,9 +82,10 @@ pub enum Error {
 /// An instant at which a harness may want to look at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The measurement starts now.
+    /// The measurement starts in a few hundredths of a second, so that what is done here disturbs
+    /// the end of the warm-up and not the measurement.
     Measuring,
-    /// It ended now. The connections are still open, and silent, until the callback returns.
+    /// It has ended. The connections are still open, and silent, until the callback returns.
     Done,
 }
 

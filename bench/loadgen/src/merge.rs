@@ -82,6 +82,13 @@ impl Outcome {
         for (mine, theirs) in self.windows.iter_mut().zip(&other.windows) {
             mine.add(*theirs);
         }
+        self.warm_up_s = self.warm_up_s.max(other.warm_up_s);
+        self.warm_up_is_steady = match (self.warm_up_is_steady, other.warm_up_is_steady) {
+            (Some(mine), Some(theirs)) => Some(mine && theirs),
+            (mine, theirs) => mine.or(theirs),
+        };
+        // Intervals of several generators tell nothing of the sum.
+        (self.intervals, self.within) = (Vec::new(), None);
         self.client_busy = self.client_busy.max(other.client_busy);
         self.client_delayed = self.client_delayed.max(other.client_delayed);
         self.stolen = self.stolen.max(other.stolen);

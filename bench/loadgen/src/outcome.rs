@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Load;
+use crate::interval::{Interval, Within};
+use crate::plan::{Engine, Load};
 use crate::steady::Window;
 use crate::verdict::Verdict;
 
@@ -39,6 +40,12 @@ pub struct Outcome {
     /// When requests were sent; of merged outcomes, one whose rate changes if there is one.
     #[serde(default)]
     pub load: Option<Load>,
+    /// How connections were driven; of merged outcomes, those of the first.
+    #[serde(default)]
+    pub engine: Option<Engine>,
+    /// Why it could not be the `io_uring` that would have been chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_ring: Option<String>,
     /// Correct replies that arrived within the measurement.
     pub requests: u64,
     /// Failures by kind, in the warm-up and the measurement.
@@ -46,6 +53,12 @@ pub struct Outcome {
     /// What exactly the first failure was.
     #[serde(default)]
     pub first_error: Option<String>,
+    /// How long load went before the measurement, in seconds.
+    #[serde(default)]
+    pub warm_up_s: f64,
+    /// Where a steady state was awaited, whether it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up_is_steady: Option<bool>,
     /// The length of the measurement, in seconds.
     pub elapsed_s: f64,
     /// `requests` over `elapsed_s`.
@@ -114,6 +127,13 @@ pub struct Outcome {
     /// The same of each phase.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub operation_histograms: BTreeMap<String, String>,
+    /// What is known to how much, as far as the batches of the measurement tell; of merged outcomes
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<Interval>,
+    /// What was to be known, and to how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Within>,
     /// The parts of the measurement, of equal length; of a run that was stopped, the whole ones.
     #[serde(default)]
     pub windows: Vec<Window>,

@@ -1,11 +1,13 @@
 //! What a run is to do. A [`Plan`] is plain data: it is checked once, before anything is opened.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::interval::Within;
 use crate::rate::Rate;
 use crate::schedule::Arrivals;
 
@@ -13,6 +15,9 @@ const LONGEST: Duration = Duration::from_hours(30 * 24);
 const DEEPEST_PIPELINE: usize = 4096;
 const LARGEST_PAYLOAD_BYTES: usize = 1 << 30;
 const LONGEST_BACKLOG: usize = 10_000_000;
+
+/// So many arrivals wait for a free connection where nothing else is said.
+pub const BACKLOG: usize = 65_536;
 
 /// The conversation that every connection holds with the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -37,6 +42,29 @@ pub enum FtpOperation {
     Retrieve,
     /// EPSV and STOR, in a session that stays.
     Store,
+}
+
+/// How connections are driven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The cheapest that there is here.
+    #[default]
+    Auto,
+    /// Readiness.
+    Epoll,
+    /// Completions; from Linux 6.1 on, where it is not forbidden.
+    IoUring,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Epoll => "epoll",
+            Self::IoUring => "io_uring",
+        })
+    }
 }
 
 /// What decides when a request is sent.
@@ -117,12 +145,18 @@ pub struct Plan {
     /// The CRC-32 (as in zlib) that the body of each reply, or the file, must have.
     #[serde(default)]
     pub expected_crc32: Option<u32>,
-    /// Load before the measurement.
+    /// Load before the measurement; at most, where a steady state ends it.
     #[serde(with = "humantime_serde")]
     pub warm_up: Duration,
-    /// The measurement.
+    /// The measurement begins as soon as the run is found to be steady.
+    #[serde(default)]
+    pub until_steady: bool,
+    /// The measurement; at most, where something known surely enough ends it.
     #[serde(with = "humantime_serde")]
     pub duration: Duration,
+    /// The measurement ends as soon as this is known so surely.
+    #[serde(default)]
+    pub until_within: Option<Within>,
     /// A connect or a request older than this is the error "timed out".
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -132,6 +166,9 @@ pub struct Plan {
     /// client. Only for threads that have a processor of their own.
     #[serde(default)]
     pub busy_poll: bool,
+    /// How connections are driven.
+    #[serde(default)]
+    pub engine: Engine,
 }
 
 impl Default for Plan {
@@ -153,10 +190,13 @@ impl Default for Plan {
             expected_bytes: None,
             expected_crc32: None,
             warm_up: Duration::from_secs(1),
+            until_steady: false,
             duration: Duration::from_secs(10),
+            until_within: None,
             timeout: Duration::from_secs(10),
             cpus: Vec::new(),
             busy_poll: false,
+            engine: Engine::default(),
         }
     }
 }
@@ -176,6 +216,14 @@ impl Plan {
         }
         if self.warm_up.max(self.duration).max(self.timeout) > LONGEST {
             return refuse("warm-up, duration and timeout must each be at most 30 days");
+        }
+        if (self.until_steady || self.until_within.is_some()) && !self.load.is_constant() {
+            return refuse(
+                "a rate that changes has no steady state: give --warm-up and --duration",
+            );
+        }
+        if self.until_within.is_some_and(|within| !(0.001..1.0).contains(&within.share)) {
+            return refuse("an interval is to be within 0.1% to 100%");
         }
         if self.pipeline > DEEPEST_PIPELINE {
             return refuse("a pipeline holds at most 4096 requests");

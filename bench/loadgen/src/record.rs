@@ -113,6 +113,8 @@ pub(crate) struct Recorder {
     pub(crate) response_ns: Option<Histogram<u64>>,
     /// In an open loop: how late requests were sent for which a connection was free.
     pub(crate) lag_ns: Option<Histogram<u64>>,
+    /// All replies so far, in the warm-up too.
+    pub(crate) seen: Window,
     pub(crate) windows: [Window; WINDOWS],
     window: usize,
     window_ends: Instant,
@@ -133,6 +135,7 @@ impl Recorder {
             service_ns: histogram(),
             response_ns: None,
             lag_ns: None,
+            seen: Window::default(),
             windows: Default::default(),
             window: 0,
             window_ends: Instant::now(),
@@ -158,14 +161,14 @@ impl Recorder {
 
     /// A reply has come: to a request that was due at one instant and sent at another.
     pub(crate) fn reply(&mut self, due: Instant, sent: Instant, now: Instant) {
+        let response_ns = nanoseconds(now - due);
+        self.seen.add(Window { replies: 1, response_ns });
         if !self.measuring {
             return;
         }
         self.requests += 1;
-        let mut response_ns = nanoseconds(now - sent);
-        self.service_ns.saturating_record(response_ns);
+        self.service_ns.saturating_record(nanoseconds(now - sent));
         if let Some(histogram) = &mut self.response_ns {
-            response_ns = nanoseconds(now - due);
             histogram.saturating_record(response_ns);
         }
         while now >= self.window_ends && self.window + 1 < WINDOWS {
@@ -173,6 +176,10 @@ impl Recorder {
             self.window_ends += self.window_length;
         }
         self.windows[self.window].add(Window { replies: 1, response_ns });
+    }
+
+    pub(crate) fn response_times(&self) -> &Histogram<u64> {
+        self.response_ns.as_ref().unwrap_or(&self.service_ns)
     }
 
     pub(crate) fn lag(&mut self, late: Duration) {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
+use hdrhistogram::Histogram;
 
 use crate::record::Recorder;
 use crate::system::{thread_cpu_time, thread_run_delay};
@@ -21,8 +22,8 @@ pub(crate) struct Report {
     /// Requests that were due within the measurement, and those of them that were shed.
     pub(crate) arrivals: u64,
     pub(crate) shed: u64,
-    /// Still open: a harness may want to look at the server before they close.
-    pub(crate) _open: Vec<TcpStream>,
+    /// The sockets, still open: a harness may want to look at the server before they close.
+    pub(crate) _open: Box<dyn Send>,
 }
 
 /// How the replies were spread over connections.
@@ -85,11 +86,23 @@ pub(crate) struct Pulse {
     pub(crate) errors: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) waiting: AtomicU64,
+    /// Replies and the sum of their response times, in the warm-up too.
+    pub(crate) seen_replies: AtomicU64,
+    pub(crate) seen_response_ns: AtomicU64,
+    /// What was recorded by the end of each batch of the measurement, until it is fetched.
+    pub(crate) batches: Mutex<Vec<Histogram<u64>>>,
 }
 
 impl Pulse {
-    pub(crate) fn publish(&self, requests: u64, errors: u64) {
-        self.requests.store(requests, Ordering::Relaxed);
-        self.errors.store(errors, Ordering::Relaxed);
+    pub(crate) fn publish(&self, recorder: &Recorder) {
+        self.requests.store(recorder.requests, Ordering::Relaxed);
+        self.errors.store(recorder.failed(), Ordering::Relaxed);
+        self.seen_replies.store(recorder.seen.replies, Ordering::Relaxed);
+        self.seen_response_ns.store(recorder.seen.response_ns, Ordering::Relaxed);
+    }
+
+    /// Nobody panics with the lock held.
+    pub(crate) fn batches(&self) -> MutexGuard<'_, Vec<Histogram<u64>>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

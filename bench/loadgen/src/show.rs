@@ -93,6 +93,11 @@ pub(crate) fn table(plan: Option<&Plan>, outcome: &Outcome) -> String {
     }
     let (cpu, busy) = (outcome.client_cpu_us_per_request, 100.0 * outcome.client_busy);
     line("client", format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"));
+    match (outcome.engine, &outcome.no_ring) {
+        (Some(_), Some(why)) => line("engine", format!("epoll, for {why}")),
+        (Some(engine), None) => line("engine", engine.to_string()),
+        (None, _) => {}
+    }
     errors(&mut text, outcome);
     let mut line = |label: &str, value: String| labelled(&mut text, label, &value);
     let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
@@ -104,6 +109,14 @@ pub(crate) fn table(plan: Option<&Plan>, outcome: &Outcome) -> String {
     line("service", row(&outcome.service_us));
     if let Some(lag) = &outcome.schedule_lag_us {
         line("sent late", row(lag));
+    }
+    let known =
+        outcome.intervals.iter().filter(|interval| interval.share() < 1.0).map(|interval| {
+            format!("{} ± {:.1}%", interval.measure.name(), 100.0 * interval.share())
+        });
+    let known: Vec<String> = known.collect();
+    if !known.is_empty() {
+        line("known", format!(" {} (95%)", known.join(", ")));
     }
     for (operation, summary) in &outcome.operations {
         line(operation, row(summary));

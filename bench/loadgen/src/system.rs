@@ -1,6 +1,7 @@
 //! What a run needs of the operating system: descriptors, a CPU for each thread, its CPU time.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -43,6 +44,16 @@ pub(crate) fn pin_thread(cpu: usize) -> Result<(), Error> {
         sched_setaffinity(Pid::from_raw(0), &set)
     };
     pin().map_err(|cause| Error::Pin { cpu, cause: cause.into() })
+}
+
+/// The ports that the system gives to connections; all of them where it does not tell.
+pub(crate) fn ephemeral_ports() -> RangeInclusive<u16> {
+    let read = || {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+        let mut ports = text.split_whitespace().map(str::parse);
+        Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+    };
+    read().unwrap_or(0..=u16::MAX)
 }
 
 /// The CPU time that the calling thread has used.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use loadgen::{Arrivals, FtpOperation, Load, Outcome, Plan, Protocol, Rate, Word};
 
-use crate::support::{REPLY, run, serve};
+use support::{REPLY, engine, run, serve};
 
 fn open(rate: &str, arrivals: Arrivals, backlog: usize) -> Load {
     Load::Open { rate: rate.parse().unwrap(), arrivals, seed: 1, backlog }
@@ -29,6 +29,7 @@ fn plan(target: SocketAddr, load: Load) -> Plan {
         threads: 2,
         warm_up: Duration::from_millis(300),
         duration: Duration::from_millis(500),
+        engine: engine(),
         ..Plan::default()
     }
 }

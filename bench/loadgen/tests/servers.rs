@@ -16,10 +16,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use loadgen::{Error, FtpOperation, Phase, Plan, Protocol};
+use loadgen::{Arrivals, Error, FtpOperation, Load, Measure, Phase, Plan, Protocol, Within};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{REPLY, run, serve};
+use support::{REPLY, engine, run, serve};
 
 fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
     Plan {
@@ -31,6 +31,7 @@ fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
         threads: 2,
         warm_up: Duration::from_millis(50),
         duration: Duration::from_millis(300),
+        engine: engine(),
         ..Plan::default()
     }
 }
@@ -281,6 +282,45 @@ fn a_run_that_is_told_to_stop_keeps_what_it_measured() {
     plan.warm_up = Duration::from_hours(1);
     let outcome = loadgen::run(&plan, &stop, &mut |_| panic!("nothing is measured")).unwrap();
     assert!(outcome.stopped && outcome.requests == 0);
+}
+
+#[test]
+fn a_run_ends_when_enough_is_known_or_says_that_it_is_not() {
+    let mut plan = plan(Protocol::Echo, serve(echo));
+    plan.duration = Duration::from_secs(4);
+    plan.until_within = Some(Within { measure: Measure::Rate, share: 0.99 });
+    // What comes at equal distances is known at once.
+    plan.load = Load::Open {
+        rate: "2000".parse().unwrap(),
+        arrivals: Arrivals::Constant,
+        seed: 1,
+        backlog: 1000,
+    };
+    let outcome = run(&plan);
+    assert!(!outcome.stopped && outcome.within == plan.until_within);
+    let known = outcome.intervals.iter().find(|known| known.measure == Measure::Rate);
+    let is_known = known.is_some_and(|known| known.share() <= 0.99 && known.batches >= 10);
+    let verdict = outcome.verdict.unwrap();
+    let says_not = verdict.also.iter().chain([&verdict.reason]).any(|why| why.contains("rate is"));
+    assert!(is_known != says_not, "{known:?} {verdict:?}");
+    assert!(is_known || outcome.elapsed_s >= 4.0, "it ends early only when enough is known");
+}
+
+#[test]
+fn a_warm_up_that_is_awaited_is_bounded_and_told() {
+    let mut plan = plan(Protocol::Echo, serve(hang));
+    plan.until_steady = true;
+    let outcome = run(&plan);
+    assert_eq!(outcome.warm_up_is_steady, Some(false), "without replies nothing is steady");
+    assert!(outcome.warm_up_s >= 0.05);
+    plan.load = Load::Open {
+        rate: "1..2".parse().unwrap(),
+        arrivals: Arrivals::Constant,
+        seed: 1,
+        backlog: 1,
+    };
+    let refused = loadgen::run(&plan, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("no steady state"), "{refused}");
 }
 
 #[test]

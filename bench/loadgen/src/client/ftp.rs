@@ -2,6 +2,7 @@
 //! more; or a login and QUIT that count as one request.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Channel, Checksum, Expected, Session, Step, pattern};
@@ -336,13 +337,15 @@ impl Session for Ftp {
         self.expected.crc32.is_none()
     }
 
-    fn data_output(&self) -> &[u8] {
-        if self.task != Task::Store || self.data != Data::Moving {
-            return &[];
+    fn data_output(&self) -> Option<(&Arc<[u8]>, Range<usize>)> {
+        let is_whole = self.moved == self.file_bytes;
+        if self.task != Task::Store || self.data != Data::Moving || is_whole {
+            return None;
         }
         let start = (self.moved % self.pattern.len() as u64) as usize;
         let left = usize::try_from(self.file_bytes - self.moved).unwrap_or(usize::MAX);
-        &self.pattern[start..self.pattern.len().min(start.saturating_add(left))]
+        let end = self.pattern.len().min(start.saturating_add(left));
+        Some((&self.pattern, start..end))
     }
 
     fn data_wrote(&mut self, count: usize) -> bool {

@@ -4,24 +4,31 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Worker;
+use super::{Driver, Worker};
 use crate::client::Session;
+use crate::interval::batch_length;
 use crate::pace::Pace;
 use crate::report::{Began, Pulse, Report, Served, Used};
 
-impl<S: Session> Worker<S> {
+impl<S: Session, D: Driver> Worker<S, D> {
     /// From now on it counts.
     pub(super) fn measure(&mut self) -> io::Result<Began> {
         let now = Instant::now();
         let now_ns = self.nanoseconds(now);
         self.recorder.measure(now, self.plan.duration);
+        self.batch_ends = Some(now + batch_length(self.plan.duration));
         if let Pace::Open { offer, .. } = &mut self.pace {
             offer.count_from(now_ns);
         }
         Began::new(now, self.area_ns(now_ns))
     }
 
-    pub(super) fn report(mut self, began: Option<Began>, spun: Duration) -> io::Result<Report> {
+    pub(super) fn report(
+        mut self,
+        inbox: D::Inbox,
+        began: Option<Began>,
+        spun: Duration,
+    ) -> io::Result<Report> {
         let now = Instant::now();
         self.keep_pace(now);
         let mut used = Used::default();
@@ -38,7 +45,6 @@ impl<S: Session> Worker<S> {
             Pace::Open { offer, .. } => (offer.waiting(), offer.arrivals(), offer.shed()),
             Pace::Closed | Pace::Thinking { .. } => (0, 0, 0),
         };
-        let open = self.connections.into_iter().filter_map(|connection| connection.control.stream);
         Ok(Report {
             recorder: self.recorder,
             served,
@@ -47,12 +53,16 @@ impl<S: Session> Worker<S> {
             unfinished: self.flow.inside() + waiting,
             arrivals,
             shed,
-            _open: open.collect(),
+            _open: self.driver.leave(inbox),
         })
     }
 
-    pub(super) fn publish(&self, pulse: &Pulse) {
-        pulse.publish(self.recorder.requests, self.recorder.failed());
+    pub(super) fn publish(&mut self, pulse: &Pulse, now: Instant) {
+        pulse.publish(&self.recorder);
+        while let Some(ends) = self.batch_ends.filter(|ends| *ends <= now) {
+            pulse.batches().push(self.recorder.response_times().clone());
+            self.batch_ends = Some(ends + batch_length(self.plan.duration));
+        }
         if let Pace::Open { offer, .. } = &self.pace {
             pulse.shed.store(offer.shed(), Ordering::Relaxed);
             pulse.waiting.store(offer.waiting() as u64, Ordering::Relaxed);

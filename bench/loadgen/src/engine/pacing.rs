@@ -7,13 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::Worker;
+use super::{Driver, Worker};
 use crate::client::Session;
 use crate::connection::{Request, Socket};
 use crate::pace::Pace;
 use crate::record::Failure;
 
-impl<S: Session> Worker<S> {
+impl<S: Session, D: Driver> Worker<S, D> {
     /// A request is in flight from now on.
     pub(super) fn enter(&mut self, index: usize, request: Request) {
         let due_ns = self.nanoseconds(request.due);
@@ -44,15 +44,14 @@ impl<S: Session> Worker<S> {
             .is_some_and(|limit| connection.requested == limit && connection.in_flight.is_empty());
         if (is_over || is_used_up) && connection.thinking > 0 {
             // It leaves now, and the next comes after the pause.
-            connection.control = Socket::default();
-            connection.data = Socket::default();
+            self.close_sockets(index);
             return Ok(());
         }
         if is_over || is_used_up {
             return self.begin(index);
         }
         if matches!(self.pace, Pace::Open { .. }) {
-            self.connections[index].flush()?;
+            self.flush(index)?;
             self.list(index, self.nanoseconds(now));
             self.dispatch(now);
             return Ok(());
@@ -60,7 +59,7 @@ impl<S: Session> Worker<S> {
         for _ in 0..self.connections[index].allowance(&self.plan) {
             self.request(index, Request::at(now));
         }
-        self.connections[index].flush()
+        self.flush(index)
     }
 
     fn request(&mut self, index: usize, request: Request) {
@@ -118,7 +117,7 @@ impl<S: Session> Worker<S> {
             return self.open(index, request);
         }
         self.request(index, request);
-        self.connections[index].flush()?;
+        self.flush(index)?;
         self.list(index, free_since_ns);
         Ok(())
     }
@@ -130,9 +129,9 @@ impl<S: Session> Worker<S> {
         };
         let connection = &mut self.connections[index];
         let has_place = if connection.session.is_one_request() {
-            connection.control.stream.is_none()
+            connection.control == Socket::Closed
         } else {
-            connection.control.is_open && connection.allowance(&self.plan) > 0
+            connection.control == Socket::Open && connection.allowance(&self.plan) > 0
         };
         if has_place && !connection.is_listed {
             connection.is_listed = true;

@@ -1,6 +1,7 @@
 //! Each word from an outcome that is good but for one thing.
 
 use super::*;
+use crate::interval::{Interval, Measure};
 use crate::outcome::Summary;
 use crate::plan::Load;
 use crate::rate::Rate;
@@ -70,6 +71,19 @@ fn each_fault_has_its_word_and_its_figure() {
         outcome.rate_per_s = 1000.0;
     });
     check(Word::UnderSampled, "no reply", |outcome| outcome.requests = 0);
+    check(Word::NonStationary, "warm-up of 30 s", |outcome| {
+        (outcome.warm_up_s, outcome.warm_up_is_steady) = (30.0, Some(false));
+    });
+    let within = Within { measure: Measure::P99, share: 0.05 };
+    let known =
+        |half_width| Interval { measure: within.measure, middle: 100.0, half_width, batches: 10 };
+    check(Word::UnderSampled, "p99 is not known", |outcome| outcome.within = Some(within));
+    check(Word::UnderSampled, "p99 is known to 6.0%", |outcome| {
+        (outcome.within, outcome.intervals) = (Some(within), vec![known(6.0)]);
+    });
+    check(Word::Valid, "", |outcome| {
+        (outcome.within, outcome.intervals) = (Some(within), vec![known(5.0)]);
+    });
     check(Word::UnderSampled, "63 of 64", |outcome| outcome.connections_never_served = 63);
 }
 
