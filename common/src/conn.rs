@@ -300,7 +300,7 @@ impl Conn {
                 return step;
             }
         }
-        self.sockets.has_last_words = self.session.has_last_words();
+        self.sockets.holds_back = self.session.has_last_words() || self.session.more_follows();
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
@@ -358,32 +358,36 @@ impl Conn {
         step.unwrap_or(end)
     }
 
-    /// Waits for a request: the one wait that a leaving server ends.
+    /// Waits for a request, which is the one wait that a leaving server ends, or for more of one.
     fn read_request(&mut self, buffer: &mut Buffer) -> Step {
         if self.control_ended {
             return self.end_of_control();
         }
+        let idle = !self.session.is_receiving();
         // What is secured is read without waiting: a piece of a record is not a request yet.
         let waits = self.mode != Mode::Readiness && !self.sockets.control_is_secured();
         if !waits && !self.sockets.control_readable {
-            return self.go_idle();
+            return if idle { self.go_idle() } else { Step::NotReady };
         }
         if waits {
             self.limit_blocking();
-            self.live.idle();
+            if idle {
+                self.live.idle();
+            }
         }
-        if is_draining() {
+        if idle && is_draining() {
             return self.drain();
         }
         let result = self.sockets.read_control(0, buffer);
         self.live.busy();
         match result {
             Ok(1..) => Step::Input(Chan::Control),
-            Ok(0) if is_draining() => self.drain(),
+            Ok(0) if idle && is_draining() => self.drain(),
             Ok(0) => self.end_of_control(),
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => Step::Fruitless,
-                io::ErrorKind::WouldBlock if !waits => self.go_idle(),
+                io::ErrorKind::WouldBlock if !waits && idle => self.go_idle(),
+                io::ErrorKind::WouldBlock if !waits => Step::NotReady,
                 io::ErrorKind::WouldBlock => Step::Answer(Event::TimedOut),
                 _ => Step::Answer(Event::Failed(error)),
             },

@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, ReadDir};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::guestbook::{GuestEntry, Guestbook};
 use crate::password::{Hash, Password};
 
 /// The served folder.
@@ -33,6 +34,8 @@ pub enum Job {
     /// Open a regular file for reading: [`Done::File`]. Anything else (a directory, a FIFO) is
     /// refused.
     Open(Root, PathBuf),
+    /// The same, but a file of at most so many bytes is read whole and closed: [`Done::Contents`].
+    OpenOrRead(Root, PathBuf, usize),
     /// Open a file for writing: [`Done::File`]. One that is new gets these permission bits, less
     /// those that the process's mask takes away.
     Create(Root, PathBuf, Create, u32),
@@ -93,6 +96,10 @@ pub enum Job {
     /// Check a password, which takes tens of milliseconds of CPU time by intention:
     /// [`Done::Verified`].
     Verify(Arc<Hash>, Password),
+    /// Add an entry to the guestbook, which waits for the disk: [`Done::Nothing`].
+    Sign(Arc<Guestbook>, GuestEntry),
+    /// Read the last entries of the guestbook: [`Done::Entries`].
+    ReadGuestbook(Arc<Guestbook>),
 }
 
 /// What becomes of a file that is opened for writing.
@@ -113,6 +120,8 @@ pub enum Done {
     Nothing,
     /// An open file, and what it was when it was opened.
     File(File, Status),
+    /// All of a file, as it was read, and what it was when it was opened.
+    Contents(Vec<u8>, Status),
     /// What a name stands for.
     Status(Status),
     /// The next names of a directory, and what is to be asked for the rest, if there is one.
@@ -123,6 +132,8 @@ pub enum Done {
     Piece(File, Vec<u8>),
     /// Whether the password is the one that the hash was made of.
     Verified(bool),
+    /// The last entries, the newest first.
+    Entries(Vec<GuestEntry>),
 }
 
 /// What kind of thing a name stands for.
@@ -182,6 +193,7 @@ impl Job {
     pub fn run(self) -> io::Result<Done> {
         match self {
             Job::Open(root, path) => opened(open(&root, &path)),
+            Job::OpenOrRead(root, path, bytes_max) => open_or_read(&root, &path, bytes_max),
             Job::Create(root, path, create, mode) => {
                 opened(open_for_writing(&root, &path, create, mode))
             }
@@ -217,6 +229,8 @@ impl Job {
                 Ok(Done::Nothing)
             }
             Job::Verify(hash, password) => hash.is_of(&password).map(Done::Verified),
+            Job::Sign(book, entry) => nothing(book.append(&entry)),
+            Job::ReadGuestbook(book) => book.latest().map(Done::Entries),
         }
     }
 }
@@ -300,6 +314,17 @@ fn open(root: &Dir, path: &Path) -> io::Result<(File, Status)> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK);
     regular(root.open_with(path, &options)?)
+}
+
+fn open_or_read(root: &Dir, path: &Path, bytes_max: usize) -> io::Result<Done> {
+    let (file, status) = open(root, path)?;
+    if status.length > bytes_max as u64 {
+        return Ok(Done::File(file, status));
+    }
+    match read(file, 0, status.length as usize, Vec::new())? {
+        Done::Piece(_, bytes) => Ok(Done::Contents(bytes, status)),
+        done => Ok(done),
+    }
 }
 
 fn open_for_writing(

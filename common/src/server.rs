@@ -19,6 +19,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::conn::Conn;
 use crate::drain::{self, Live, is_draining};
+use crate::guestbook::Guestbook;
+use crate::http::Files;
 use crate::limits::Limits;
 pub use crate::limits::Permit;
 use crate::options::{Architecture, Options, Shown};
@@ -31,6 +33,9 @@ use crate::users::Users;
 /// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
 /// being served.
 const RESERVED_DESCRIPTORS: u64 = 64;
+/// Which part of the descriptors is set aside for files that HTTP keeps open, and how many at most.
+const KEPT_OPEN_PART: u64 = 16;
+const KEPT_OPEN_MAX: u64 = 1024;
 /// More than any server here needs. Some machines have no limit to speak of, and each descriptor
 /// has a slot in a table.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
@@ -107,13 +112,17 @@ impl Server {
         let users = options.users.as_deref().map(|file| Users::open(file, &options.root));
         let users = users.transpose();
         let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
+        let guestbook =
+            options.guestbook.as_deref().map(|file| Guestbook::open(file, &options.root));
+        let guestbook = guestbook.transpose().map_err(|mistake| mistake.to_string())?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
         let listener = listen(options.listen, options.backlog, idle_timeout, false)
             .map_err(|error| cannot_listen(options, &error))?;
         drain::install(descriptors_max as usize, Duration::from_secs(options.grace))
             .map_err(|error| format!("cannot take over signals: {error}"))?;
         drain::add_listener(listener.as_raw_fd());
-        let reserved = RESERVED_DESCRIPTORS + users.count() as u64;
+        let kept_open = (descriptors_max / KEPT_OPEN_PART).min(KEPT_OPEN_MAX);
+        let reserved = RESERVED_DESCRIPTORS + users.count() as u64 + kept_open;
         let possible = descriptors_max.saturating_sub(reserved).max(1);
         let max_connections = options.max_connections.unwrap_or(possible);
         if max_connections > possible {
@@ -130,7 +139,9 @@ impl Server {
             passive: Passive { ports: options.passive_ports, address: options.passive_address },
             idle_timeout,
             backend: options.backend,
+            guestbook: guestbook.map(Arc::new),
             tls,
+            files: Files::new(kept_open as usize),
             now: coarse_now,
         };
         let address = listener.local_addr().map_err(|error| error.to_string())?;

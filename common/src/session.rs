@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::guestbook::Guestbook;
 use crate::job::{Done, Job, Root};
 use crate::ports::{Passive, PortRange};
 use crate::users::Users;
@@ -33,6 +34,20 @@ pub trait Session: Send {
     /// [`Action::Close`] or [`Action::End`] follows. The executor may then have it leave together
     /// with the end of the stream, which saves a packet for each connection.
     fn has_last_words(&self) -> bool {
+        false
+    }
+
+    /// Whether what is now to be written on `Control` is followed by more at once, without waiting
+    /// for anything: a head by its file. The executor may hold it back until then, which saves a
+    /// packet.
+    fn more_follows(&self) -> bool {
+        false
+    }
+
+    /// Whether the input that is waited for with `Read(Control)` belongs to something that has
+    /// begun, such as an upload. Then a leaving server lets it come to its end, and
+    /// [`Event::Drain`] waits for the next request.
+    fn is_receiving(&self) -> bool {
         false
     }
 
@@ -194,8 +209,8 @@ pub enum Event<'a> {
     /// The present phase outlasted its [`Deadline`].
     TimedOut,
     /// The server is leaving: finish what runs, say farewell, begin nothing new. Comes at most
-    /// once, and only while the pending action is `Read(Control)`; the session then no longer
-    /// reads from `Control`.
+    /// once, and only while the pending action is `Read(Control)` and nothing is being received;
+    /// the session then no longer reads from `Control`.
     Drain,
 }
 
@@ -215,8 +230,12 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Where HTTP's `/backend/…` calls.
     pub backend: Option<SocketAddr>,
+    /// The book behind HTTP's `/guestbook`.
+    pub guestbook: Option<Arc<Guestbook>>,
     /// With what connections are secured, if they can be.
     pub tls: Option<Arc<TlsConfig>>,
+    /// The files that HTTP keeps open or in memory.
+    pub files: crate::http::Files,
     /// The time of day; a test puts a constant here.
     pub now: fn() -> SystemTime,
 }

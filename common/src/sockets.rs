@@ -59,8 +59,8 @@ pub(crate) struct Sockets {
     /// The peer has closed its sending side, which a read that comes up short has not necessarily
     /// reached.
     pub(crate) control_closing: bool,
-    /// What is written on the control connection is the last that is said there.
-    pub(crate) has_last_words: bool,
+    /// What is written on the control connection is followed by more, or by its end, at once.
+    pub(crate) holds_back: bool,
 }
 
 impl Sockets {
@@ -77,7 +77,7 @@ impl Sockets {
             new_timer: false,
             control_readable: true,
             control_closing: false,
-            has_last_words: false,
+            holds_back: false,
         }
     }
 
@@ -156,8 +156,8 @@ impl Sockets {
                 received.map(|_| Attempt::Input(chan))
             }
             Action::Write(to, bytes) => {
-                let last = self.has_last_words && to == Chan::Control;
-                let sent = self.stream(to).and_then(|stream| stream.send(bytes, last));
+                let more = self.holds_back && to == Chan::Control;
+                let sent = self.stream(to).and_then(|stream| stream.send(bytes, more));
                 sent.map(|count| Attempt::Event(Event::Wrote(count)))
             }
             Action::SendFile { to, file, offset, length } => {

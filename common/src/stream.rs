@@ -101,11 +101,11 @@ impl Stream {
         }
     }
 
-    /// Sends some of these bytes, and tells how many. The last ones wait for the end of the stream,
-    /// to leave in one packet with it.
-    pub(crate) fn send(&mut self, bytes: &[u8], last: bool) -> io::Result<usize> {
+    /// Sends some of these bytes, and tells how many. If `more` follows at once, or the end of the
+    /// stream, they wait for it, to leave in one packet with it.
+    pub(crate) fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         let socket = self.socket.as_fd();
-        let flags = libc::MSG_NOSIGNAL | if last { libc::MSG_MORE } else { 0 };
+        let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
         match &mut self.tls {
             None => uninterrupted(|| SockRef::from(&socket).send_with_flags(bytes, flags)),
             Some(tls) => tls.send(&mut SocketWire::from(socket), bytes),

@@ -26,7 +26,7 @@ impl Unit {
         match workload.protocol {
             Protocol::Ftp if logs_in => Self::Login,
             _ if workload.stores() => Self::Stored,
-            _ if workload.moves_files() => Self::Received,
+            _ if workload.retrieves_large_file() => Self::Received,
             _ => Self::Request,
         }
     }

@@ -1,12 +1,17 @@
 //! Workloads: one TOML file is one question. A `Workload` that exists has been checked.
 
 use std::path::Path;
+use std::time::Duration;
 
-use loadgen::{FtpOperation, Protocol};
+use loadgen::{Arrivals, FtpOperation, Load, Protocol, Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Contestant;
 use crate::definition::{self, Malformed};
+use crate::machine::Placement;
+
+/// From this size on a file is counted by its bytes, not by requests.
+const LARGE_FILE_BYTES: u64 = 1 << 20;
 
 /// One question, as its file and every record of a run hold it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -34,6 +39,18 @@ pub(crate) struct Workload {
     /// Requests after which a connection is closed and made anew; none keeps it.
     #[serde(default)]
     pub(crate) requests_per_connection: Option<u64>,
+    /// Open loop: requests a second of all connections together. Without one the loop is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<Rate>,
+    /// Open loop: how arrivals follow each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arrivals: Option<Arrivals>,
+    /// Open loop: so many arrivals wait for a free connection; more are shed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backlog: Option<usize>,
+    /// Closed loop: the pause from a reply to the next request of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) think_ms: Option<u64>,
     /// Bytes of one echo request, or of one file to store.
     #[serde(default)]
     pub(crate) payload_bytes: usize,
@@ -117,14 +134,39 @@ impl Workload {
         contestant.speaks(self.protocol) && (self.floor || !contestant.floor)
     }
 
+    /// Whether requests come by a schedule, whatever becomes of those before.
+    pub(crate) fn is_open(&self) -> bool {
+        self.rate.is_some()
+    }
+
+    /// What decides when a request is sent; `seed` is that of Poisson arrivals.
+    pub(crate) fn load(&self, seed: u64) -> Load {
+        match &self.rate {
+            Some(rate) => Load::Open {
+                rate: rate.clone(),
+                arrivals: self.arrivals.unwrap_or_default(),
+                seed,
+                backlog: self.backlog.unwrap_or(loadgen::BACKLOG),
+            },
+            None => Load::Closed { think: Duration::from_millis(self.think_ms.unwrap_or(0)) },
+        }
+    }
+
+    /// Whether the client has a processor for itself and so asks again and again instead of
+    /// sleeping. A backend runs on the client's processor, and is to have its share of it.
+    pub(crate) fn client_never_sleeps(&self, placement: &Placement) -> bool {
+        placement.client.is_some() && !self.backend
+    }
+
     /// Whether files are stored.
     pub(crate) fn stores(&self) -> bool {
         self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store
     }
 
-    /// Whether a request moves a file: then bytes are what is counted, for the requests are few.
-    pub(crate) fn moves_files(&self) -> bool {
-        self.file_bytes.is_some() || self.stores()
+    /// Whether a request retrieves a large file: then bytes are what is counted, for the requests
+    /// are few.
+    pub(crate) fn retrieves_large_file(&self) -> bool {
+        self.file_bytes.is_some_and(|bytes| bytes >= LARGE_FILE_BYTES)
     }
 
     /// Whether the idle connections are sessions that have logged in.
@@ -140,12 +182,14 @@ impl Workload {
     }
 
     /// The limits that keep a run bounded: the key at fault and what was expected of it.
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    fn check_numbers(&self) -> Result<(), (&'static str, &'static str)> {
         let in_range = [
             (self.connections >= 1 && self.connections <= 20_000, "connections", "1 to 20000"),
             (self.idle_connections <= 20_000, "idle_connections", "0 to 20000"),
             (self.pipeline >= 1 && self.pipeline <= 1024, "pipeline", "1 to 1024"),
             (self.requests_per_connection != Some(0), "requests_per_connection", "at least 1"),
+            (self.backlog.is_none_or(|n| n <= 10_000_000), "backlog", "at most 10000000"),
+            (self.think_ms.is_none_or(|n| n <= 600_000), "think_ms", "at most 600000"),
             (self.payload_bytes <= 1 << 31, "payload_bytes", "at most 2147483648"),
             (self.warm_up_ms <= 600_000, "warm_up_ms", "at most 600000"),
             (
@@ -160,6 +204,20 @@ impl Workload {
         if let Some((_, key, expected)) = in_range.iter().find(|(good, _, _)| !good) {
             return Err((key, expected));
         }
+        let of_the_other_loop = [
+            (self.is_open() && self.think_ms.is_some(), "think_ms", "none beside a rate"),
+            (!self.is_open() && self.arrivals.is_some(), "arrivals", "a rate beside it"),
+            (!self.is_open() && self.backlog.is_some(), "backlog", "a rate beside it"),
+        ];
+        if let Some((_, key, expected)) = of_the_other_loop.iter().find(|(bad, _, _)| *bad) {
+            return Err((key, expected));
+        }
+        Ok(())
+    }
+
+    /// Whether the keys go together: the one at fault and what was expected of it.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        self.check_numbers()?;
         match self.protocol {
             Protocol::Http | Protocol::Echo if self.operation != FtpOperation::default() => {
                 Err(("operation", "none, only FTP has one"))
@@ -188,6 +246,12 @@ impl Workload {
             }
             Protocol::Http | Protocol::Ftp if self.has_path() && !self.path.starts_with('/') => {
                 Err(("path", "one that begins with /"))
+            }
+            Protocol::Ftp if self.floor && self.operation != FtpOperation::Login => {
+                Err(("floor", "false, of FTP the floors know logins only"))
+            }
+            Protocol::Ftp if self.floor && self.idle_connections > 0 => {
+                Err(("idle_connections", "0 beside floor = true, floors hold no sessions"))
             }
             _ if self.stores() && self.path.matches('/').count() != 1 => {
                 Err(("path", "a file directly below the root"))
@@ -244,14 +308,32 @@ blocks = 5
     }
 
     #[test]
+    fn a_rate_opens_the_loop_and_without_one_it_is_closed() {
+        let keys = "rate = \"100..500\"\narrivals = \"poisson\"\nbacklog = 7\n";
+        let open = parse(Path::new("f.toml"), &format!("{GOOD}{keys}")).unwrap();
+        let (rate, arrivals) = (Rate::Ramp(100.0, 500.0), Arrivals::Poisson);
+        assert_eq!(open.load(9), Load::Open { rate, arrivals, seed: 9, backlog: 7 });
+        let closed = parse(Path::new("f.toml"), &format!("{GOOD}think_ms = 20\n")).unwrap();
+        assert_eq!(closed.load(9), Load::Closed { think: Duration::from_millis(20) });
+    }
+
+    #[test]
+    fn only_large_files_are_counted_by_bytes() {
+        for (bytes, by_bytes) in [(LARGE_FILE_BYTES, true), (LARGE_FILE_BYTES - 1, false)] {
+            let text = format!("{GOOD}file_bytes = {bytes}\n");
+            assert_eq!(parse(Path::new("f.toml"), &text).unwrap().retrieves_large_file(), by_bytes);
+        }
+    }
+
+    #[test]
     fn a_login_needs_no_path_and_an_upload_room_for_two() {
         let login = GOOD.replace("http", "ftp").replace("path = \"/plaintext\"\n", "");
         let login = parse(Path::new("f.toml"), &(login + "operation = \"login\"\n")).unwrap();
-        assert_eq!((login.room_bytes(), login.moves_files()), (0, false));
+        assert_eq!((login.room_bytes(), login.retrieves_large_file()), (0, false));
         let store = GOOD.replace("http", "ftp").replace("= 64", "= 3");
         let keys = "operation = \"store\"\npayload_bytes = 10\n";
         let store = parse(Path::new("f.toml"), &(store + keys)).unwrap();
-        assert_eq!((store.room_bytes(), store.moves_files()), (60, true));
+        assert_eq!((store.room_bytes(), store.retrieves_large_file()), (60, false));
     }
 
     #[test]
@@ -301,6 +383,10 @@ blocks = 5
         );
         let store = GOOD.replace("http", "ftp") + "operation = \"store\"\n";
         check(&store, "w/sample.toml:1: payload_bytes: expected at least 1 to store");
+        check(
+            &(GOOD.replace("http", "ftp") + "floor = true\n"),
+            "w/sample.toml:10: floor: expected false, of FTP the floors know logins only",
+        );
         let login = store.replace("store", "login");
         check(&login, "w/sample.toml:5: path: expected none, a login has no path");
         check(
@@ -312,6 +398,27 @@ blocks = 5
         assert!(text.starts_with("w/x.toml:10: color: unknown field `color`, expected"), "{text}");
         let broken = parse(Path::new("w/x.toml"), "title = \n").unwrap_err().to_string();
         assert!(broken.starts_with("w/x.toml:1: title: "), "{broken}");
+    }
+
+    #[test]
+    fn a_key_of_the_other_loop_is_a_mistake() {
+        check(
+            &format!("{GOOD}rate = \"1000..0\"\n"),
+            "w/sample.toml:10: rate: a rate of 0 a second is impossible; give 0.001 to 10000000",
+        );
+        check(
+            &format!("{GOOD}rate = true\n"),
+            "w/sample.toml:10: rate: invalid type: boolean `true`, expected a rate: 5000, \
+             \"1000..5000\" or \"1000,2000,5000\"",
+        );
+        check(
+            &format!("{GOOD}rate = 5\nthink_ms = 1\n"),
+            "w/sample.toml:11: think_ms: expected none beside a rate",
+        );
+        check(
+            &format!("{GOOD}arrivals = \"poisson\"\n"),
+            "w/sample.toml:10: arrivals: expected a rate beside it",
+        );
     }
 
     #[test]

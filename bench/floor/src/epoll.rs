@@ -10,6 +10,7 @@
 //! connection: that is not the load this is a yardstick for.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
@@ -51,7 +52,7 @@ pub(crate) fn serve(listener: std::net::TcpListener, reply: Reply) -> io::Result
             }
         }
         if !is_drained {
-            is_drained = accept(&listener, &poll, &mut connections, &mut free);
+            is_drained = accept(&listener, &poll, reply, &mut connections, &mut free);
         }
     }
 }
@@ -60,6 +61,7 @@ pub(crate) fn serve(listener: std::net::TcpListener, reply: Reply) -> io::Result
 fn accept(
     listener: &TcpListener,
     poll: &Poll,
+    reply: Reply,
     connections: &mut Vec<Option<TcpStream>>,
     free: &mut Vec<usize>,
 ) -> bool {
@@ -77,7 +79,9 @@ fn accept(
             connections.len() - 1
         });
         let registered = poll.registry().register(&mut stream, Token(index), Interest::READABLE);
-        if registered.is_ok() {
+        let greeting = reply.greeting();
+        let greeted = greeting.is_empty() || stream.write(greeting).is_ok();
+        if registered.is_ok() && greeted {
             connections[index] = Some(stream);
         } else {
             free.push(index);
@@ -92,8 +96,7 @@ fn answer(stream: &mut TcpStream, reply: Reply, has_end: bool, buffer: &mut [u8]
         match stream.read(buffer) {
             Ok(0) => return false,
             Ok(count) => {
-                let output = reply.to(&buffer[..count]);
-                if !stream.write(output).is_ok_and(|written| written == output.len()) {
+                if !reply.send(stream.as_fd(), &buffer[..count]) {
                     return false;
                 }
                 if count < buffer.len() && !has_end {

@@ -2,7 +2,8 @@
 //! parsed. What an architecture costs beyond this is its own.
 //!
 //! A read is taken for one whole request, so the yardstick holds for clients that send a request
-//! in one piece and await its reply: not for pipelining, and not for large echoes.
+//! in one piece and await its reply: not for pipelining, and not for large echoes. Of FTP it knows
+//! a login and QUIT, which it tells apart by their first letters.
 
 mod epoll;
 mod processes;
@@ -10,13 +11,15 @@ mod threads;
 
 use std::io::{Write, stdout};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use nix::libc;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// The same as every architecture of the suite has.
 const BACKLOG: i32 = 4096;
@@ -30,6 +33,11 @@ const HTTP_REPLY: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
     \r\n\
     Hello, World!";
+
+const FTP_GREETING: &[u8] = b"220 Ready.\r\n";
+const FTP_PASSWORD: &[u8] = b"331 Now the password.\r\n";
+const FTP_WELCOME: &[u8] = b"230 Logged in.\r\n";
+const FTP_FAREWELL: &[u8] = b"221 Goodbye.\r\n";
 
 /// The least a server of each I/O model can do: one read, one write, a fixed reply.
 #[derive(Parser)]
@@ -62,14 +70,37 @@ enum Reply {
     Http,
     /// What was read.
     Echo,
+    /// An FTP server's to USER, PASS and QUIT, and its greeting.
+    Ftp,
 }
 
 impl Reply {
-    fn to(self, request: &[u8]) -> &[u8] {
+    /// What is said before anything is asked.
+    fn greeting(self) -> &'static [u8] {
         match self {
-            Reply::Http => HTTP_REPLY,
-            Reply::Echo => request,
+            Reply::Http | Reply::Echo => &[],
+            Reply::Ftp => FTP_GREETING,
         }
+    }
+
+    fn to(self, request: &[u8]) -> &[u8] {
+        match (self, request.first()) {
+            (Reply::Http, _) => HTTP_REPLY,
+            (Reply::Echo, _) => request,
+            (Reply::Ftp, Some(b'U')) => FTP_PASSWORD,
+            (Reply::Ftp, Some(b'Q')) => FTP_FAREWELL,
+            (Reply::Ftp, _) => FTP_WELCOME,
+        }
+    }
+
+    /// Sends the reply; false if it was not taken at once, or was the last. The last one leaves in
+    /// one packet with the end of the stream, as the architectures send it.
+    fn send(self, stream: BorrowedFd<'_>, request: &[u8]) -> bool {
+        let reply = self.to(request);
+        let is_last = reply == FTP_FAREWELL && matches!(self, Reply::Ftp);
+        let more = if is_last { libc::MSG_MORE } else { 0 };
+        let sent = SockRef::from(&stream).send_with_flags(reply, more | libc::MSG_NOSIGNAL);
+        sent.is_ok_and(|count| count == reply.len()) && !is_last
     }
 }
 

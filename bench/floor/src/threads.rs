@@ -7,6 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::Duration;
 
@@ -26,9 +27,13 @@ pub(crate) fn serve(listener: &TcpListener, reply: Reply) {
 }
 
 pub(crate) fn converse(mut stream: TcpStream, reply: Reply) {
+    let greeting = reply.greeting();
+    if !greeting.is_empty() && stream.write_all(greeting).is_err() {
+        return;
+    }
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        if stream.write_all(reply.to(&buffer[..count])).is_err() {
+        if !reply.send(stream.as_fd(), &buffer[..count]) {
             return;
         }
     }

@@ -73,6 +73,23 @@ fn every_model_echoes_and_outlives_clients_that_leave() {
     }
 }
 
+#[test]
+fn every_model_takes_a_login_of_ftp_and_says_goodbye() {
+    for model in ["threads", "processes", "epoll"] {
+        let floor = Floor::start(model, "ftp");
+        let mut stream = TcpStream::connect(&floor.address).unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut code = || lines.next().map(|line| line.unwrap()[..3].to_owned());
+        assert_eq!(code().as_deref(), Some("220"));
+        for (command, expected) in [("USER a", "331"), ("PASS b", "230"), ("QUIT", "221")] {
+            stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+            assert_eq!(code().as_deref(), Some(expected), "{model}");
+        }
+        assert_eq!(code(), None, "{model} closes after its farewell");
+        assert_eq!(floor.end(Signal::SIGTERM).1, Some(0));
+    }
+}
+
 fn refused(arguments: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_floor")).args(arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -7,6 +7,9 @@ mod clients;
 mod command_line;
 mod disk;
 mod faults;
+mod guestbook;
+#[path = "../http/table.rs"]
+mod http_table;
 mod ipv6;
 mod leaving;
 mod logins;
@@ -17,3 +20,4 @@ mod secure;
 mod support;
 mod text;
 mod web;
+mod web_clients;

@@ -219,7 +219,7 @@ impl Conversation {
             self.admits_control = false;
             return Next::Step(Step::Work(flush));
         }
-        let last = self.session.has_last_words();
+        let more = self.session.has_last_words() || self.session.more_follows();
         let has_news = self.has_news();
         self.admits_control = match self.session.poll() {
             // A job is handed over once, so that what is asked here is answered here.
@@ -245,13 +245,14 @@ impl Conversation {
             Action::Close(Chan::Control) => return Next::Linger,
             Action::End => return self.end(),
             Action::StartTls(Chan::Control, _) => self.shake_hands(ring),
-            action => self.channels.start(&action, last, ring),
+            action => self.channels.start(&action, more, ring),
         })
     }
 
-    /// Waits for a request: the one wait that a leaving server ends.
+    /// Waits for a request, which is the one wait that a leaving server ends, or for more of one.
     fn read_request(&mut self, ring: &mut Ring) -> Step {
-        if is_draining() && !std::mem::replace(&mut self.is_drained, true) {
+        let idle = !self.session.is_receiving();
+        if idle && is_draining() && !std::mem::replace(&mut self.is_drained, true) {
             return Step::Event(Event::Drain);
         }
         // A session that goes on reading after it was told to leave has come to the end of its
@@ -263,7 +264,7 @@ impl Conversation {
         match self.channels.read_control(ring) {
             Step::Input => {
                 self.wants_request = self.channels.control.secured.is_none();
-                self.go_idle()
+                if idle { self.go_idle() } else { Step::Input }
             }
             step => self.noting_the_end(step, ring),
         }

@@ -125,11 +125,11 @@ impl Channels {
     }
 
     /// Begins what a session waits for, if it is for sockets; `last` if its words on `Control` are.
-    pub(crate) fn start(&mut self, action: &Action<'_>, last: bool, ring: &mut Ring) -> Step {
+    pub(crate) fn start(&mut self, action: &Action<'_>, more: bool, ring: &mut Ring) -> Step {
         let step = match *action {
             Action::Read(Chan::Control) => Ok(self.read_control(ring)),
             Action::Read(Chan::Data) => self.read_data(ring),
-            Action::Write(to, bytes) => self.write(to, bytes, last, ring),
+            Action::Write(to, bytes) => self.write(to, bytes, more, ring),
             Action::SendFile { to, file, offset, length } => {
                 self.read_file(to, file, offset, length, ring)
             }
@@ -228,7 +228,7 @@ impl Channels {
         Step::Work(Work::Receive)
     }
 
-    fn write(&mut self, to: Chan, bytes: &[u8], last: bool, ring: &mut Ring) -> io::Result<Step> {
+    fn write(&mut self, to: Chan, bytes: &[u8], more: bool, ring: &mut Ring) -> io::Result<Step> {
         let channel = self.of(to)?;
         if channel.secured.is_some() {
             if channel.unsent().is_none() {
@@ -236,8 +236,8 @@ impl Channels {
             }
             return Ok(Step::Work(self.send_records(to, ring)));
         }
-        // The last ones wait for the end of the stream, to leave in one packet with it.
-        let flags = if last && to == Chan::Control { libc::MSG_MORE } else { 0 };
+        // They wait for what follows at once, be it the end, to leave in one packet with it.
+        let flags = if more && to == Chan::Control { libc::MSG_MORE } else { 0 };
         let entry = send(&channel.socket, bytes, flags);
         // SAFETY: what a session lends stays until it is answered.
         unsafe { ring.push(entry, Kind::Work, self.key) };
