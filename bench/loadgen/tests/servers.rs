@@ -293,7 +293,7 @@ fn a_run_ends_when_enough_is_known_or_says_that_it_is_not() {
     plan.duration = Duration::from_secs(4);
     plan.until_within = Some(Within { measure: Measure::Rate, share: 0.99 });
     // What comes at equal distances is known at once.
-    plan.load = Load::Open {
+    plan.class.load = Load::Open {
         rate: "2000".parse().unwrap(),
         arrivals: Arrivals::Constant,
         seed: 1,
