@@ -10,6 +10,7 @@ pub mod conn;
 mod drain;
 pub mod echo;
 pub mod ftp;
+pub mod guestbook;
 pub mod http;
 mod implicit_tls;
 pub mod job;

@@ -187,18 +187,11 @@ impl Stage {
         let warm_up = Duration::from_millis(workload.warm_up_ms);
         let duration = Duration::from_millis(workload.duration_ms);
         Plan {
-            protocol: workload.protocol,
             target,
-            operation: workload.operation,
-            path: workload.request_path().to_owned(),
-            payload_bytes: workload.payload_bytes,
-            load: workload.load(seed),
-            connections: workload.connections,
+            class: workload.class(seed),
+            beside: workload.classes_beside(seed),
             threads: 1,
-            pipeline: workload.pipeline,
-            requests_per_connection: workload.requests_per_connection,
             idle_connections: workload.idle_connections,
-            expected_bytes: workload.expected_bytes,
             warm_up,
             duration,
             timeout: warm_up + duration + PATIENCE_BEYOND_CELL,

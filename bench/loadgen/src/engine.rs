@@ -12,29 +12,30 @@
 //! a connection that fails is reopened after a pause that doubles; in the steady state a request
 //! costs what the driver costs, one look at the clock and no allocation.
 
+mod burdens;
 mod driver;
 mod epoll;
 mod measuring;
 mod pacing;
 mod ring;
+mod timer;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use driver::Driver;
+pub(crate) use driver::{Driver, Intake};
 use driver::{Event, Slot};
 pub(crate) use epoll::Epoll;
 pub(crate) use ring::Ring;
 
 use crate::Error;
-use crate::client::{Channel, Session, Step};
+use crate::class::Class;
+use crate::client::{Channel, Client, Session as _, Step};
 use crate::connection::{Connection, Request, Socket};
-use crate::pace::{self, Pace, Thought};
+use crate::pace::{self, Calendar, Errand, Pace};
 use crate::plan::Plan;
 use crate::record::{Failure, Kind, Operation, Recorder};
 use crate::report::{Pulse, Report};
@@ -49,56 +50,72 @@ pub(crate) const DONE: u8 = 2;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-pub(crate) struct Worker<S, D> {
+/// What one thread does of a class.
+pub(crate) struct Share {
+    class: Class,
+    pace: Pace,
+    recorder: Recorder,
+    flow: Flow,
+}
+
+impl Share {
+    pub(crate) fn new(class: &Class, pace: Pace) -> Self {
+        let (class, recorder) = (class.clone(), Recorder::of(class));
+        Self { class, pace, recorder, flow: Flow::default() }
+    }
+}
+
+pub(crate) struct Worker<D> {
     driver: D,
     plan: Arc<Plan>,
-    connections: Vec<Connection<S>>,
-    recorder: Recorder,
-    /// Connections to reopen, the next one first.
-    pauses: BinaryHeap<Reverse<(Instant, usize)>>,
+    connections: Vec<Connection>,
+    shares: Vec<Share>,
+    /// What is to be done later with connections.
+    calendar: Calendar,
     next_sweep: Instant,
     /// When what was recorded is to be shown next.
     batch_ends: Option<Instant>,
-    /// The start, from which the schedule counts.
+    /// The start, from which schedules count.
     epoch: Instant,
-    pace: Pace,
     /// How long before something is due the thread must be awake.
     awake_before: Duration,
-    flow: Flow,
     /// Requests sent, in the warm-up too.
     requested: u64,
     /// The target's port is one that a connection can get as its own.
     may_reach_itself: bool,
 }
 
-impl<S: Session, D: Driver> Worker<S, D> {
+impl<D: Driver> Worker<D> {
+    /// Each share comes with its sessions, and when each of them is to be opened first.
     pub(crate) fn new(
         driver: D,
         plan: Arc<Plan>,
-        sessions: Vec<S>,
-        pace: Pace,
+        shares: Vec<(Share, Vec<(Client, Duration)>)>,
         epoch: Instant,
     ) -> Self {
-        let connections = sessions.into_iter().map(|session| Connection::new(session, &plan));
-        let mut recorder = Recorder::new();
-        if matches!(pace, Pace::Open { .. }) {
-            recorder.is_open_loop();
-        }
-        Self {
-            connections: connections.collect(),
+        let mut worker = Self {
             driver,
             may_reach_itself: system::ephemeral_ports().contains(&plan.target.port()),
             plan,
-            recorder,
-            pauses: BinaryHeap::new(),
+            connections: Vec::new(),
+            shares: Vec::new(),
+            calendar: Calendar::default(),
             next_sweep: epoch,
             batch_ends: None,
             epoch,
-            pace,
             awake_before: pace::awake_before(),
-            flow: Flow::default(),
             requested: 0,
+        };
+        for (number, (share, sessions)) in shares.into_iter().enumerate() {
+            for (session, after) in sessions {
+                let connection = Connection::new(session, number, &share.class);
+                let index = worker.connections.len();
+                worker.calendar.add(epoch + after, index, connection.generation, Errand::Open);
+                worker.connections.push(connection);
+            }
+            worker.shares.push(share);
         }
+        worker
     }
 
     /// Runs until the phase is done.
@@ -109,9 +126,7 @@ impl<S: Session, D: Driver> Worker<S, D> {
         pulse: &Pulse,
     ) -> Result<Report, Error> {
         let mut began = None;
-        for index in 0..self.connections.len() {
-            self.attempt(index, |worker| worker.begin(index));
-        }
+        self.keep_pace(Instant::now());
         // Time in which it asks and there is nothing is not work.
         let mut spun = Duration::ZERO;
         let mut in_vain_since = None;
@@ -135,7 +150,7 @@ impl<S: Session, D: Driver> Worker<S, D> {
             }
             self.publish(pulse, now);
         }
-        self.report(inbox, began, spun).map_err(system)
+        self.report(inbox, began.as_ref(), spun).map_err(system)
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
@@ -151,7 +166,7 @@ impl<S: Session, D: Driver> Worker<S, D> {
             self.attempt(slot.index, |worker| worker.progress(slot, event));
         }
         let now = Instant::now();
-        self.look_at_the_clock(now);
+        self.give_up_what_is_overdue(now);
         self.keep_pace(now);
         (has_happened, now)
     }
@@ -161,19 +176,14 @@ impl<S: Session, D: Driver> Worker<S, D> {
         if self.plan.busy_poll {
             return (Duration::ZERO, None);
         }
-        let pause = self.pauses.peek().map_or(self.next_sweep, |Reverse((until, _))| *until);
-        let wait = pause.min(self.next_sweep).saturating_duration_since(now);
-        self.pace.rest(self.epoch, now, wait, self.awake_before)
+        let wait = self.next_sweep.saturating_duration_since(now);
+        let arrivals = self.shares.iter().filter_map(|share| share.pace.due(self.epoch)).min();
+        let arrivals = arrivals.and_then(|due| due.checked_sub(self.awake_before));
+        let errands = self.calendar.awake_at(self.awake_before);
+        pace::rest(arrivals.into_iter().chain(errands).min(), now, wait)
     }
 
-    /// Reopens what has paused long enough, and gives up what is overdue.
-    fn look_at_the_clock(&mut self, now: Instant) {
-        while let Some(&Reverse((until, index))) = self.pauses.peek()
-            && until <= now
-        {
-            self.pauses.pop();
-            self.attempt(index, |worker| worker.begin(index));
-        }
+    fn give_up_what_is_overdue(&mut self, now: Instant) {
         if now < self.next_sweep {
             return;
         }
@@ -181,7 +191,8 @@ impl<S: Session, D: Driver> Worker<S, D> {
         self.next_sweep =
             now + (timeout / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
         for index in 0..self.connections.len() {
-            if self.connections[index].is_overdue(now, timeout) {
+            let connection = &self.connections[index];
+            if connection.is_overdue(&self.shares[connection.share].class, now, timeout) {
                 self.fail(index, Failure::new(Kind::TimedOut, format!("no reply in {timeout:?}")));
             }
         }
@@ -195,18 +206,23 @@ impl<S: Session, D: Driver> Worker<S, D> {
     }
 
     fn fail(&mut self, index: usize, failure: Failure) {
-        self.recorder.failure(failure);
+        self.record_failure(index, failure);
         self.close(index);
         let connection = &mut self.connections[index];
         let pause = SHORTEST_PAUSE * 2_u32.pow(connection.failures.min(6));
         connection.failures += 1;
-        self.pauses.push(Reverse((Instant::now() + pause.min(LONGEST_PAUSE), index)));
+        let at = Instant::now() + pause.min(LONGEST_PAUSE);
+        self.calendar.add(at, index, connection.generation, Errand::Open);
+    }
+
+    fn share(&mut self, index: usize) -> &mut Share {
+        &mut self.shares[self.connections[index].share]
     }
 
     /// Makes a connection ready for its requests; one that is a request itself waits for its turn.
     fn begin(&mut self, index: usize) -> Result<(), Failure> {
         let now = Instant::now();
-        if matches!(self.pace, Pace::Open { .. })
+        if matches!(self.share(index).pace, Pace::Open { .. })
             && self.connections[index].session.is_one_request()
         {
             self.close(index);
@@ -225,7 +241,9 @@ impl<S: Session, D: Driver> Worker<S, D> {
         let connection = &mut self.connections[index];
         connection.session.reset();
         connection.phase_began = request.sent;
-        self.driver.open(Slot::new(index, Channel::Control), self.plan.target, false)?;
+        connection.step_began = request.sent;
+        let intake = connection.intake(Channel::Control, false);
+        self.driver.open(Slot::new(index, Channel::Control), self.plan.target, intake)?;
         connection.control = Socket::Opening;
         Ok(())
     }
@@ -238,10 +256,11 @@ impl<S: Session, D: Driver> Worker<S, D> {
         connection.start_over();
         if lost > 0 {
             let now_ns = self.nanoseconds(Instant::now());
-            (0..lost).for_each(|_| self.flow.leave(now_ns));
+            let flow = &mut self.share(index).flow;
+            (0..lost).for_each(|_| flow.leave(now_ns));
         }
         if std::mem::take(&mut self.connections[index].is_listed)
-            && let Pace::Open { free, .. } = &mut self.pace
+            && let Pace::Open { free, .. } = &mut self.share(index).pace
         {
             free.retain(|listed| *listed != index);
         }
@@ -261,7 +280,10 @@ impl<S: Session, D: Driver> Worker<S, D> {
         match event {
             Event::Opened => self.opened(slot),
             Event::Input(bytes) => {
-                self.recorder.received(bytes.len());
+                self.share(index).recorder.received(bytes.len());
+                if self.connections[index].burden.is_some() {
+                    return self.take_as_burden(slot, bytes);
+                }
                 self.take(index, channel, bytes)
             }
             Event::Ended => self.ended(slot),
@@ -290,7 +312,11 @@ impl<S: Session, D: Driver> Worker<S, D> {
                 Operation::DataConnect
             }
         };
-        connection.pass(operation, now, &mut self.recorder);
+        let recorder = &mut self.shares[connection.share].recorder;
+        connection.pass(operation, now, recorder);
+        if connection.burden.is_some() {
+            self.opened_as_burden(slot, now);
+        }
         self.send(slot.index, now)
     }
 
@@ -312,28 +338,40 @@ impl<S: Session, D: Driver> Worker<S, D> {
     fn take(&mut self, index: usize, channel: Channel, mut bytes: &[u8]) -> Result<(), Failure> {
         let now = Instant::now();
         let connection = &mut self.connections[index];
+        let share = &mut self.shares[connection.share];
         loop {
             match connection.session.input(channel, &mut bytes)? {
                 Step::More => break,
-                Step::Passed(operation) => connection.pass(operation, now, &mut self.recorder),
+                Step::Passed(operation) => connection.pass(operation, now, &mut share.recorder),
                 Step::Connect(port) => {
                     let address = SocketAddr::new(self.plan.target.ip(), port);
-                    let slot = Slot::new(index, Channel::Data);
-                    self.driver.open(slot, address, connection.session.only_counts_data())?;
+                    let only_counted = connection.session.only_counts_data();
+                    let intake = connection.intake(Channel::Data, only_counted);
+                    self.driver.open(Slot::new(index, Channel::Data), address, intake)?;
                     connection.data = Socket::Opening;
+                }
+                Step::Did(name) => {
+                    share.recorder.step(name, now - connection.step_began);
+                    connection.begin_step(now);
+                }
+                Step::Think(pause) => {
+                    connection.is_pausing = true;
+                    let generation = connection.generation;
+                    self.calendar.add(now + pause, index, generation, Errand::Resume);
                 }
                 Step::Replied => {
                     let request = connection.in_flight.pop_front().ok_or_else(|| {
                         Failure::new(Kind::WrongLength, "more replies than requests")
                     })?;
-                    self.recorder.reply(request.due, request.sent, now);
-                    self.flow.leave((now - self.epoch).as_nanos() as u64);
-                    connection.failures = 0;
-                    connection.served += u64::from(self.recorder.measuring);
-                    if let Pace::Thinking { think, until, .. } = &mut self.pace {
+                    share.recorder.reply(request.due, request.sent, now);
+                    share.flow.leave((now - self.epoch).as_nanos() as u64);
+                    connection.replied(&mut share.recorder);
+                    if let Pace::Closed { think } = share.pace
+                        && !think.is_zero()
+                    {
                         connection.thinking += 1;
                         let generation = connection.generation;
-                        until.push_back(Thought { until: now + *think, index, generation });
+                        self.calendar.add(now + think, index, generation, Errand::Request);
                     }
                 }
             }
@@ -353,11 +391,20 @@ impl<S: Session, D: Driver> Worker<S, D> {
             if output.is_empty() {
                 return Ok(());
             }
-            let count = self.driver.send(Slot::new(index, Channel::Control), output)?;
+            let mut length = output.len();
+            if let Some(burden) = &mut connection.burden {
+                let is_request = !connection.in_flight.is_empty();
+                let now_ns = self.epoch.elapsed().as_nanos() as u64;
+                length = burden.may_send(Channel::Control, length, is_request, now_ns);
+                if length == 0 {
+                    return self.hold_back(index);
+                }
+            }
+            let count = self.driver.send(Slot::new(index, Channel::Control), &output[..length])?;
             if count == 0 {
                 return Ok(());
             }
-            connection.session.wrote(count);
+            connection.wrote(Channel::Control, count, self.epoch);
         }
     }
 
@@ -366,14 +413,22 @@ impl<S: Session, D: Driver> Worker<S, D> {
         let slot = Slot::new(index, Channel::Data);
         let connection = &mut self.connections[index];
         while connection.data == Socket::Open
-            && let Some((constant, range)) = connection.session.data_output()
+            && let Some((constant, mut range)) = connection.session.data_output()
         {
+            if let Some(burden) = &mut connection.burden {
+                let now_ns = self.epoch.elapsed().as_nanos() as u64;
+                let length = burden.may_send(Channel::Data, range.len(), true, now_ns);
+                if length == 0 {
+                    return self.hold_back(index);
+                }
+                range.end = range.start + length;
+            }
             let count = self.driver.send_constant(slot, constant, range)?;
             if count == 0 {
                 return Ok(());
             }
-            self.recorder.wrote(count);
-            if connection.session.data_wrote(count) {
+            self.shares[connection.share].recorder.wrote(count);
+            if connection.wrote(Channel::Data, count, self.epoch) {
                 self.driver.finish(slot);
                 connection.data = Socket::Closed;
                 connection.session.ended(Channel::Data)?;

@@ -5,8 +5,10 @@
 //! server does. What a connection says and expects is in `client`, apart from I/O; how
 //! connections are driven is in `engine`, a run as a whole in `run`.
 
+mod class;
 mod client;
 mod connection;
+pub mod definition;
 mod engine;
 mod histogram;
 mod idle;
@@ -20,10 +22,12 @@ mod record;
 mod report;
 mod run;
 mod schedule;
+mod script;
 pub mod selftest;
 mod steady;
 mod system;
 mod trend;
+mod trickle;
 pub mod usage;
 mod verdict;
 mod warm_up;
@@ -31,13 +35,15 @@ mod warm_up;
 use std::io;
 use std::time::Duration;
 
+pub use class::{BACKLOG, Class, FtpOperation, Load, Manner, Protocol};
 pub use histogram::{decode, hgrm};
 pub use interval::{Interval, Measure, Within};
-pub use outcome::{Outcome, Summary};
-pub use plan::{BACKLOG, Engine, FtpOperation, Load, Plan, Protocol};
+pub use outcome::{Outcome, Sessions, StepTimes, Summary};
+pub use plan::{Engine, Plan};
 pub use rate::Rate;
 pub use run::{run, run_watched};
 pub use schedule::Arrivals;
+pub use script::{Action, Script, ScriptStep, Think};
 pub use steady::Window;
 pub use verdict::{BUSY_MAX, Verdict, Word};
 

@@ -14,8 +14,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use loadgen::{
-    Arrivals, Engine, FtpOperation, Load, Measure, Outcome, Plan, Protocol, Rate, Within, selftest,
+    Arrivals, Class, Engine, FtpOperation, Load, Manner, Measure, Outcome, Plan, Protocol, Rate,
+    Script, Within, definition, selftest,
 };
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Drives one server over many connections, checks every reply, and says how long each took.
 #[derive(Parser)]
@@ -115,6 +118,26 @@ struct Run {
     /// Closed loop: the pause from a reply to the next request of a connection.
     #[arg(long, value_parser = humantime::parse_duration, conflicts_with = "rate")]
     think: Option<Duration>,
+    /// What each session does, one step after the other: a TOML file. The session as a whole is
+    /// the request, and each step is timed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["operation", "path"])]
+    script: Option<PathBuf>,
+    /// Other classes of clients beside this one: a TOML file with a [[class]] for each, each with
+    /// figures of its own.
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
+    /// So many connections are opened a second at the beginning (default: all at once).
+    #[arg(long, value_name = "PER_S")]
+    connect_rate: Option<f64>,
+    /// How a client ends what it has begun.
+    #[arg(long, value_enum, default_value_t)]
+    manner: Manner,
+    /// A slow reader: take so much of a reply, or of what is retrieved, with a small buffer.
+    #[arg(long, value_name = "BYTES")]
+    receive_bytes_per_s: Option<u64>,
+    /// A slow sender: give so much of a request, or of what is stored.
+    #[arg(long, value_name = "BYTES")]
+    send_bytes_per_s: Option<u64>,
     /// Threads of the generator.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -283,7 +306,7 @@ fn finish(outcome: &Outcome, plan: Option<&Plan>, files: Files) -> anyhow::Resul
                 .context("cannot write the .hgrm file")?;
         }
     }
-    Ok(outcome.verdict.as_ref().is_some_and(loadgen::Verdict::is_valid))
+    Ok(outcome.is_valid())
 }
 
 impl Run {
@@ -315,22 +338,34 @@ impl Run {
             }
             None => Load::Closed { think: self.think.unwrap_or_default() },
         };
-        Ok(Plan {
+        let beside: Option<Beside> = self.beside.as_deref().map(read).transpose()?;
+        let script: Option<Script> = self.script.as_deref().map(read).transpose()?;
+        let class = Class {
+            name: String::new(),
             protocol: self.protocol,
-            target: self.target,
             operation,
+            script,
             user: self.user,
             password: self.password,
             path,
             payload_bytes: self.payload_bytes,
             load,
             connections: self.connections,
-            threads: self.threads,
+            connect_rate: self.connect_rate,
             pipeline: self.pipeline,
             requests_per_connection: self.requests_per_connection,
-            idle_connections: self.idle_connections,
             expected_bytes,
             expected_crc32,
+            manner: self.manner,
+            receive_bytes_per_s: self.receive_bytes_per_s,
+            send_bytes_per_s: self.send_bytes_per_s,
+        };
+        Ok(Plan {
+            target: self.target,
+            class,
+            beside: beside.map_or_else(Vec::new, |beside| beside.class),
+            threads: self.threads,
+            idle_connections: self.idle_connections,
             warm_up: self.warm_up.at_most,
             until_steady: self.warm_up.until_steady,
             duration: self.duration,
@@ -341,6 +376,19 @@ impl Run {
             engine: self.engine,
         })
     }
+}
+
+/// The file of `--beside`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Beside {
+    class: Vec<Class>,
+}
+
+fn read<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(definition::parse(file, &text)?)
 }
 
 /// The longest warm-up that waits for a steady state.

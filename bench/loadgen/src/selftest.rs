@@ -16,9 +16,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::class::{BACKLOG, Class, Load};
 use crate::histogram::decode;
 use crate::outcome::Outcome;
-use crate::plan::{BACKLOG, Load, Plan, Protocol};
+use crate::plan::Plan;
 use crate::rate::Rate;
 use crate::schedule::{Arrivals, Schedule};
 use crate::{Phase, Word, run as run_plan};
@@ -192,10 +193,12 @@ fn plan(
 ) -> Plan {
     let rate = Rate::Constant(rate);
     Plan {
-        protocol: Protocol::Http,
         target,
-        load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
-        connections,
+        class: Class {
+            load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
+            connections,
+            ..Class::default()
+        },
         warm_up: SECOND,
         duration,
         ..Plan::default()
@@ -225,8 +228,8 @@ fn fixed(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
 fn fixed_closed(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
     let case = "20 ms fixed, 16 closed";
     let server = Server::start(Latency::Fixed(20 * MILLISECOND))?;
-    let load = Load::Closed { think: Duration::ZERO };
-    let plan = Plan { load, ..plan(server.address(), 0.0, Arrivals::Constant, 16, 3 * SECOND) };
+    let mut plan = plan(server.address(), 0.0, Arrivals::Constant, 16, 3 * SECOND);
+    plan.class.load = Load::Closed { think: Duration::ZERO };
     let outcome = table.measure(&plan, stop, &mut |_| {})?;
     table.check(case, "requests/s", 800.0, outcome.rate_per_s, (80.0, 8.0))?;
     table.check(case, "response p50 ms", 20.0, response_ms(&outcome, 0.5)?, (0.02, SLACK_MS))?;
@@ -321,10 +324,10 @@ fn stall_closed(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> 
     let server = Server::start(STALL)?;
     let connections = STALL_CONNECTIONS as f64;
     let think_s = connections / STALL_RATE;
-    let load = Load::Closed { think: Duration::from_secs_f64(think_s) };
     let address = server.address();
-    let open = plan(address, STALL_RATE, Arrivals::Constant, STALL_CONNECTIONS, 10 * SECOND);
-    let outcome = table.measure(&Plan { load, ..open }, stop, &mut |_| {})?;
+    let mut plan = plan(address, STALL_RATE, Arrivals::Constant, STALL_CONNECTIONS, 10 * SECOND);
+    plan.class.load = Load::Closed { think: Duration::from_secs_f64(think_s) };
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
     let expected = connections * (10.0 - 1.0) / think_s;
     let allowed = (0.1 * expected, 2.0 * connections);
     table.check(case, "requests", expected, outcome.requests as f64, allowed)?;

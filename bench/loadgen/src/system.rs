@@ -10,7 +10,8 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::Error;
-use crate::plan::{Plan, Protocol};
+use crate::class::{Class, Protocol};
+use crate::plan::Plan;
 
 /// Descriptors for everything but connections: standard streams, pollers, the caller's files.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -22,9 +23,12 @@ pub(crate) fn raise_descriptor_limit(plan: &Plan) -> Result<(), Error> {
         cause: cause.into(),
     };
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(system)?;
-    let per_connection = if plan.protocol == Protocol::Ftp { 2 } else { 1 };
-    let connections = plan.connections.saturating_mul(per_connection);
-    let pollers = 4 * plan.threads.min(plan.connections).min(1 << 20) as u64;
+    let descriptors = |class: &Class| {
+        let per_connection = if class.protocol == Protocol::Ftp { 2 } else { 1 };
+        class.connections.saturating_mul(per_connection)
+    };
+    let connections = plan.classes().map(descriptors).fold(0, usize::saturating_add);
+    let pollers = 4 * plan.threads_used().min(1 << 20) as u64;
     let needed = connections.saturating_add(plan.idle_connections) as u64;
     let needed = needed.saturating_add(pollers + OTHER_DESCRIPTORS);
     if needed > hard {

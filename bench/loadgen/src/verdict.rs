@@ -77,7 +77,10 @@ pub struct Verdict {
 impl Verdict {
     /// Judges an outcome.
     pub fn of(outcome: &Outcome) -> Self {
-        let checks: &[fn(&Outcome) -> Objection] = if outcome.requests == 0 {
+        let checks: &[fn(&Outcome) -> Objection] = if outcome.sessions.is_some() {
+            // How many replies such clients get is what is asked.
+            &[errors, no_sessions, client, noise]
+        } else if outcome.requests == 0 {
             // Nothing else can be said of nothing.
             &[errors, silence]
         } else {
@@ -126,6 +129,11 @@ fn silence(outcome: &Outcome) -> Objection {
     object(never > 0 && is_asked, Word::UnderSampled, || {
         format!("{never} of {offered} connections got no reply, and are in no percentile")
     })
+}
+
+fn no_sessions(outcome: &Outcome) -> Objection {
+    let begun = outcome.sessions.as_ref().map_or(0, |sessions| sessions.begun);
+    object(begun == 0, Word::UnderSampled, || "no connection was opened".to_owned())
 }
 
 fn client(outcome: &Outcome) -> Objection {
@@ -246,6 +254,9 @@ fn figures(outcome: &Outcome) -> String {
         .schedule_lag_us
         .map_or(String::new(), |lag| format!(", requests {:.1} µs late at p99", lag.p99));
     let busy = 100.0 * outcome.client_busy;
+    if let Some(sessions) = &outcome.sessions {
+        return format!("{} sessions, busiest thread {busy:.0}% at work{late}", sessions.begun);
+    }
     format!("{} replies, busiest thread {busy:.0}% at work{late}", outcome.requests)
 }
 

@@ -5,14 +5,20 @@
 //! place; what a driver takes to send is its own, so that a session may change or end meanwhile.
 
 use std::io;
+use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::client::Channel;
+
+/// The receive buffer of a socket that takes what comes in pieces; Linux makes it twice as much.
+const SMALL_BUFFER_BYTES: usize = 4096;
 
 /// A place for a socket: one of the two that each connection has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,29 @@ pub(crate) enum Event<'a> {
     Failed(io::Error),
 }
 
+/// How what arrives at a socket is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Intake {
+    /// It is only counted, and need not be copied.
+    pub(crate) only_counted: bool,
+    /// Not until it is asked for, by [`Driver::receive`], and with a small buffer, so that a peer
+    /// waits with what does not fit.
+    pub(crate) in_pieces: bool,
+}
+
+impl Intake {
+    /// A socket that can be connected, and knows before how much of a window it may offer.
+    pub(super) fn socket(self, address: SocketAddr, kind: Type) -> io::Result<socket2::Socket> {
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new_raw(domain, kind.cloexec(), Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        if self.in_pieces {
+            socket.set_recv_buffer_size(SMALL_BUFFER_BYTES)?;
+        }
+        Ok(socket)
+    }
+}
+
 /// The sockets of a thread. A turn is a [`Driver::wait`] and then [`Driver::next`] until that has
 /// no more; it is bounded, whatever the peers do.
 pub(crate) trait Driver: Sized {
@@ -62,11 +91,33 @@ pub(crate) trait Driver: Sized {
     /// calls it.
     fn new(waker: &Arc<EventFd>, connections: usize) -> io::Result<(Self, Self::Inbox)>;
 
-    /// Connects; what was in the slot before is closed. What arrives may be `only_counted`.
-    fn open(&mut self, slot: Slot, address: SocketAddr, only_counted: bool) -> io::Result<()>;
+    /// Connects; what was in the slot before is closed.
+    fn open(&mut self, slot: Slot, address: SocketAddr, intake: Intake) -> io::Result<()>;
+
+    /// Of a socket that receives in pieces: [`Event::Input`] of so many bytes at most follows, or
+    /// the end. One piece is asked for at a time.
+    fn receive(&mut self, slot: Slot, at_most: usize);
+
+    /// The socket in a slot.
+    fn socket(&self, slot: Slot) -> Option<BorrowedFd<'_>>;
 
     /// The own address of a socket that is connected.
-    fn local_address(&self, slot: Slot) -> io::Result<SocketAddr>;
+    fn local_address(&self, slot: Slot) -> io::Result<SocketAddr> {
+        let socket = self.socket(slot).ok_or(io::ErrorKind::NotConnected)?;
+        let address = SockRef::from(&socket).local_addr()?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// When the socket is closed, the peer is to see a reset.
+    fn reset_on_close(&self, slot: Slot) -> io::Result<()> {
+        self.socket(slot)
+            .map_or(Ok(()), |socket| SockRef::from(&socket).set_linger(Some(Duration::ZERO)))
+    }
+
+    /// The peer is to see the end of the stream now, whatever comes from it.
+    fn end_stream(&self, slot: Slot) -> io::Result<()> {
+        self.socket(slot).map_or(Ok(()), |socket| SockRef::from(&socket).shutdown(Shutdown::Write))
+    }
 
     /// Takes from the front of `output`, and returns how many bytes. If it is none,
     /// [`Event::Writable`] follows in a later turn.

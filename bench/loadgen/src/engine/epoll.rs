@@ -7,19 +7,20 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use nix::sys::socket::{MsgFlags, recv};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use socket2::Type;
 
-use super::driver::{Driver, Event, Slot};
+use super::driver::{Driver, Event, Intake, Slot};
+use super::timer::Timer;
 
 const WAKE: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -47,7 +48,9 @@ struct Socket {
     /// Tells the events of this socket from those of earlier ones.
     generation: u32,
     is_open: bool,
-    only_counted: bool,
+    intake: Intake,
+    /// How much is asked for, where it receives in pieces.
+    piece_bytes: usize,
     /// It has taken less than it was offered.
     is_blocked: bool,
     /// Since the last event.
@@ -64,6 +67,13 @@ struct Ready {
     readable: Readable,
     /// In this turn.
     reads: usize,
+}
+
+impl Ready {
+    fn nothing(slot: Slot, generation: u32) -> Self {
+        let (has_failed, writable, readable, reads) = (false, false, Readable::No, 0);
+        Self { slot, generation, has_failed, writable, readable, reads }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,15 +100,13 @@ impl Driver for Epoll {
         let poll = Poll::new()?;
         let descriptor = waker.as_fd().as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), WAKE, Interest::READABLE)?;
+        let timer = Timer::new()?;
+        let descriptor = timer.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), TIMER, Interest::READABLE)?;
         let mut sockets = Vec::new();
         sockets.resize_with(2 * connections, Socket::default);
-        let driver = Self {
-            timer: Timer::new(&poll)?,
-            poll,
-            sockets,
-            unfinished: Vec::new(),
-            _waker: Arc::clone(waker),
-        };
+        let driver =
+            Self { poll, timer, sockets, unfinished: Vec::new(), _waker: Arc::clone(waker) };
         let inbox = Inbox {
             events: Events::with_capacity(EVENTS),
             ready: Vec::with_capacity(EVENTS),
@@ -108,22 +116,34 @@ impl Driver for Epoll {
         Ok((driver, inbox))
     }
 
-    fn open(&mut self, slot: Slot, address: SocketAddr, only_counted: bool) -> io::Result<()> {
+    fn open(&mut self, slot: Slot, address: SocketAddr, intake: Intake) -> io::Result<()> {
         self.close(slot);
         let socket = &mut self.sockets[slot.number()];
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
+        let stream = intake.socket(address, Type::STREAM.nonblocking())?;
+        match stream.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        let mut stream = TcpStream::from_std(stream.into());
         let token = pack(slot, socket.generation);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token, interest)?;
         let generation = socket.generation;
-        *socket = Socket { stream: Some(stream), generation, only_counted, ..Socket::default() };
+        *socket = Socket { stream: Some(stream), generation, intake, ..Socket::default() };
         Ok(())
     }
 
-    fn local_address(&self, slot: Slot) -> io::Result<SocketAddr> {
-        let stream = self.sockets[slot.number()].stream.as_ref();
-        stream.ok_or(io::ErrorKind::NotConnected)?.local_addr()
+    fn receive(&mut self, slot: Slot, at_most: usize) {
+        let socket = &mut self.sockets[slot.number()];
+        socket.piece_bytes = at_most;
+        let ready = Ready { readable: Readable::Some, ..Ready::nothing(slot, socket.generation) };
+        self.unfinished.push(ready);
+    }
+
+    fn socket(&self, slot: Slot) -> Option<BorrowedFd<'_>> {
+        self.sockets[slot.number()].stream.as_ref().map(AsFd::as_fd)
     }
 
     fn send(&mut self, slot: Slot, output: &[u8]) -> io::Result<usize> {
@@ -133,14 +153,8 @@ impl Driver for Epoll {
         };
         if socket.writes == WRITES_PER_TURN {
             socket.is_blocked = true;
-            self.unfinished.push(Ready {
-                slot,
-                generation: socket.generation,
-                has_failed: false,
-                writable: true,
-                readable: Readable::No,
-                reads: 0,
-            });
+            let ready = Ready { writable: true, ..Ready::nothing(slot, socket.generation) };
+            self.unfinished.push(ready);
             return Ok(0);
         }
         socket.writes += 1;
@@ -184,13 +198,8 @@ impl Driver for Epoll {
     ) -> io::Result<()> {
         if !self.unfinished.is_empty() {
             at_most = Duration::ZERO;
-        } else if let Some(alarm) = alarm
-            && !at_most.is_zero()
-            && self.timer.set(alarm).is_err()
-        {
-            // A timer that cannot be set must not make anything late.
-            at_most = Duration::ZERO;
         }
+        at_most = self.timer.arm(alarm, at_most);
         match self.poll.poll(&mut inbox.events, Some(at_most)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -201,8 +210,6 @@ impl Driver for Epoll {
         for event in inbox.events.iter().filter(|event| ![WAKE, TIMER].contains(&event.token())) {
             let (slot, generation) = unpack(event.token());
             inbox.ready.push(Ready {
-                slot,
-                generation,
                 has_failed: event.is_error(),
                 writable: event.is_writable(),
                 readable: match (event.is_read_closed(), event.is_readable()) {
@@ -210,7 +217,7 @@ impl Driver for Epoll {
                     (false, true) => Readable::Some,
                     (false, false) => Readable::No,
                 },
-                reads: 0,
+                ..Ready::nothing(slot, generation)
             });
         }
         Ok(())
@@ -272,11 +279,15 @@ impl Socket {
         if std::mem::take(&mut ready.writable) && std::mem::take(&mut self.is_blocked) {
             return Some(Happened::Other(Event::Writable));
         }
-        if ready.readable == Readable::No {
+        // What is not asked for yet is looked for again when it is.
+        let is_asked = !self.intake.in_pieces || self.piece_bytes > 0;
+        if ready.readable == Readable::No || !is_asked {
             return None;
         }
+        let length = if self.intake.in_pieces { self.piece_bytes } else { buffer.len() };
+        let buffer = &mut buffer[..length.min(BUFFER_BYTES)];
         let read = loop {
-            let read = if self.only_counted {
+            let read = if self.intake.only_counted {
                 // Linux does not even copy it, so that the client of a download is not what is
                 // measured.
                 recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC).map_err(io::Error::from)
@@ -294,8 +305,11 @@ impl Socket {
             Ok(count) => *count == 0,
             Err(_) => true,
         };
-        if is_drained {
+        if is_drained || self.intake.in_pieces {
             ready.readable = Readable::No;
+        }
+        if read.is_ok() {
+            self.piece_bytes = 0;
         }
         match read {
             Ok(0) => Some(Happened::Other(Event::Ended)),
@@ -303,35 +317,6 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => Some(Happened::Other(Event::Failed(error))),
         }
-    }
-}
-
-/// Wakes a poll to the microsecond, where its own timeout has milliseconds.
-struct Timer {
-    descriptor: TimerFd,
-    /// For what it is set already; it never goes off before its time.
-    set_for: Option<Instant>,
-}
-
-impl Timer {
-    fn new(poll: &Poll) -> io::Result<Self> {
-        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let descriptor = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let raw = descriptor.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&raw), TIMER, Interest::READABLE)?;
-        Ok(Self { descriptor, set_for: None })
-    }
-
-    fn set(&mut self, alarm: Instant) -> nix::Result<()> {
-        if self.set_for == Some(alarm) {
-            return Ok(());
-        }
-        let sleep = alarm.saturating_duration_since(Instant::now());
-        // A timer that is set to nothing never goes off.
-        let once = Expiration::OneShot(TimeSpec::from_duration(sleep.max(Duration::from_nanos(1))));
-        self.descriptor.set(once, TimerSetTimeFlags::empty())?;
-        self.set_for = Some(alarm);
-        Ok(())
     }
 }
 

@@ -22,26 +22,26 @@ mod queue;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::eventfd::EventFd;
-use nix::sys::prctl::set_timerslack;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
-    SockaddrStorage, getsockname, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use slab::Slab;
+use socket2::Type;
 
 use self::buffers::{Buffers, GROUP, SCRATCH_BYTES};
 use self::queue::Queue;
-use super::driver::{Driver, Event, Slot};
+use super::driver::{Driver, Event, Intake, Slot};
+use super::timer::Timer;
 
 /// A send takes so much at most of what must be copied.
 const COPY_BYTES_MAX: usize = 64 * 1024;
@@ -72,6 +72,7 @@ pub(crate) struct Ring {
     buffers: Rc<Buffers>,
     /// Completions of this turn that are not looked at yet.
     left: usize,
+    timer: Timer,
     waker: Arc<EventFd>,
 }
 
@@ -80,7 +81,9 @@ struct Socket {
     /// Tells the completions of this socket from those of earlier ones.
     generation: u32,
     state: State,
-    only_counted: bool,
+    intake: Intake,
+    /// How much is asked for, where it receives in pieces.
+    piece_bytes: usize,
     is_receiving: bool,
     /// Something was offered while a send was under way.
     is_refused: bool,
@@ -148,8 +151,6 @@ impl Ring {
         waker: &Arc<EventFd>,
         connections: usize,
     ) -> io::Result<(Self, Inbox)> {
-        // A wait ends when it is to, and not up to 50 µs later.
-        set_timerslack(1)?;
         let mut queue = Queue::new(limits)?;
         let buffers = Rc::new(Buffers::new(&mut queue, limits)?);
         let mut sockets = Vec::new();
@@ -161,9 +162,11 @@ impl Ring {
             spare: Vec::new(),
             buffers: Rc::clone(&buffers),
             left: 0,
+            timer: Timer::new()?,
             waker: Arc::clone(waker),
         };
-        driver.listen_to_waker();
+        driver.listen(WAKER);
+        driver.listen(TIMER);
         Ok((driver, Inbox { buffers, lent: None }))
     }
 }
@@ -175,32 +178,33 @@ impl Driver for Ring {
         Self::with_limits(&LIMITS, waker, connections)
     }
 
-    fn open(&mut self, slot: Slot, address: SocketAddr, only_counted: bool) -> io::Result<()> {
+    fn open(&mut self, slot: Slot, address: SocketAddr, intake: Intake) -> io::Result<()> {
         self.close(slot);
-        let (address, family) = match address {
-            SocketAddr::V4(address) => (Address::V4(address.into()), AddressFamily::Inet),
-            SocketAddr::V6(address) => (Address::V6(address.into()), AddressFamily::Inet6),
-        };
         // A blocking one: the ring itself waits where it would block.
-        let open = || socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp);
+        let open = || intake.socket(address, Type::STREAM);
+        let is_short = |error: &io::Error| {
+            [Errno::EMFILE as i32, Errno::ENFILE as i32].map(Some).contains(&error.raw_os_error())
+        };
         let descriptor = match open() {
-            Err(Errno::EMFILE | Errno::ENFILE) => {
+            Err(error) if is_short(&error) => {
                 // What was closed in this turn is still to be submitted.
                 self.queue.submit();
                 open()?
             }
             opened => opened?,
         };
-        setsockopt(&descriptor, sockopt::TcpNoDelay, &true)?;
         let fd = Fd(descriptor.as_raw_fd());
         let socket = &mut self.sockets[slot.number()];
         let generation = socket.generation;
         *socket = Socket {
-            descriptor: Some(descriptor),
+            descriptor: Some(descriptor.into()),
             generation,
             state: State::Connecting,
-            only_counted,
-            address,
+            intake,
+            address: match address {
+                SocketAddr::V4(address) => Address::V4(address.into()),
+                SocketAddr::V6(address) => Address::V6(address.into()),
+            },
             ..Socket::new()
         };
         let (address, length) = socket.address.raw();
@@ -210,13 +214,13 @@ impl Driver for Ring {
         Ok(())
     }
 
-    fn local_address(&self, slot: Slot) -> io::Result<SocketAddr> {
-        let descriptor = self.sockets[slot.number()].descriptor.as_ref();
-        let descriptor = descriptor.ok_or(io::ErrorKind::NotConnected)?;
-        let address: SockaddrStorage = getsockname(descriptor.as_raw_fd())?;
-        let v4 = address.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()));
-        let v6 = address.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into()));
-        v4.or(v6).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    fn receive(&mut self, slot: Slot, at_most: usize) {
+        self.sockets[slot.number()].piece_bytes = at_most;
+        self.submit_receive(slot);
+    }
+
+    fn socket(&self, slot: Slot) -> Option<BorrowedFd<'_>> {
+        self.sockets[slot.number()].descriptor.as_ref().map(AsFd::as_fd)
     }
 
     fn send(&mut self, slot: Slot, output: &[u8]) -> io::Result<usize> {
@@ -276,10 +280,7 @@ impl Driver for Ring {
     }
 
     fn wait(&mut self, _: &mut Inbox, at_most: Duration, alarm: Option<Instant>) -> io::Result<()> {
-        let wait = match alarm {
-            Some(alarm) => at_most.min(alarm.saturating_duration_since(Instant::now())),
-            None => at_most,
-        };
+        let wait = self.timer.arm(alarm, at_most);
         self.queue.enter(wait)?;
         self.left = self.queue.completed();
         Ok(())
@@ -299,7 +300,7 @@ impl Driver for Ring {
                 Kind::Connect => self.connected(data, completion.result()),
                 Kind::Wake => {
                     if !cqueue::more(completion.flags()) {
-                        self.listen_to_waker();
+                        self.listen(data);
                     }
                     None
                 }
@@ -341,11 +342,13 @@ impl Happened {
 }
 
 impl Ring {
-    fn listen_to_waker(&mut self) {
-        let fd = Fd(self.waker.as_raw_fd());
+    /// Lets the waker or the timer end waits.
+    fn listen(&mut self, data: u64) {
+        let descriptor = if data == TIMER { self.timer.as_fd() } else { self.waker.as_fd() };
+        let fd = Fd(descriptor.as_raw_fd());
         let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build();
         // SAFETY: no address is handed over.
-        unsafe { self.queue.push(poll.user_data(Kind::Wake as u64)) };
+        unsafe { self.queue.push(poll.user_data(data)) };
     }
 
     /// The socket of a completion, if it is still in use.
@@ -361,23 +364,33 @@ impl Ring {
         if let Some(error) = error_of(result) {
             return Some((slot, Happened::Other(Event::Failed(error))));
         }
-        self.receive(slot);
+        if !socket.intake.in_pieces {
+            self.submit_receive(slot);
+        }
         Some((slot, Happened::Other(Event::Opened)))
     }
 
-    /// Begins to receive.
-    fn receive(&mut self, slot: Slot) {
+    /// Begins to receive, all that comes or a piece of it.
+    fn submit_receive(&mut self, slot: Slot) {
         let socket = &mut self.sockets[slot.number()];
         let Some(descriptor) = &socket.descriptor else {
             return;
         };
         let fd = Fd(descriptor.as_raw_fd());
-        let receive = if socket.only_counted {
+        let Intake { only_counted, in_pieces } = socket.intake;
+        let piece_bytes = if in_pieces { socket.piece_bytes } else { SCRATCH_BYTES };
+        let piece_bytes = piece_bytes.min(SCRATCH_BYTES) as u32;
+        let receive = if only_counted {
             // Linux does not even copy it, so that the client of a download is not what is
             // measured.
-            opcode::Recv::new(fd, self.buffers.scratch(), SCRATCH_BYTES as u32)
+            opcode::Recv::new(fd, self.buffers.scratch(), piece_bytes)
                 .flags(libc::MSG_TRUNC)
                 .build()
+        } else if in_pieces {
+            opcode::Recv::new(fd, ptr::null_mut(), piece_bytes)
+                .buf_group(GROUP)
+                .build()
+                .flags(Flags::BUFFER_SELECT)
         } else {
             opcode::RecvMulti::new(fd, GROUP).build()
         };
@@ -402,6 +415,7 @@ impl Ring {
         };
         socket.is_receiving = goes_on;
         let is_finishing = socket.state == State::Finishing;
+        let is_piece = socket.intake.in_pieces && result > 0;
         let errno = Errno::from_raw(-result.min(0));
         match errno {
             Errno::ENOBUFS => self.buffers.provide_more(),
@@ -413,8 +427,8 @@ impl Ring {
                 return (!is_finishing).then_some((slot, Happened::Other(event)));
             }
         }
-        if !goes_on {
-            self.receive(slot);
+        if !goes_on && !is_piece {
+            self.submit_receive(slot);
         }
         if is_finishing || result <= 0 {
             give_back();
@@ -509,7 +523,8 @@ impl Socket {
             descriptor: None,
             generation: 0,
             state: State::Closed,
-            only_counted: false,
+            intake: Intake::default(),
+            piece_bytes: 0,
             is_receiving: false,
             is_refused: false,
             send: None,
@@ -526,6 +541,10 @@ impl Address {
         }
     }
 }
+
+/// User data.
+const WAKER: u64 = Kind::Wake as u64;
+const TIMER: u64 = 1 << KIND_BITS | WAKER;
 
 const KIND_BITS: u32 = 3;
 /// A process has at most 2³⁰ descriptors, and so fewer than 2³¹ slots.

@@ -1,9 +1,9 @@
 //! Each word from an outcome that is good but for one thing.
 
 use super::*;
+use crate::class::Load;
 use crate::interval::{Interval, Measure};
-use crate::outcome::Summary;
-use crate::plan::Load;
+use crate::outcome::{Sessions, Summary};
 use crate::rate::Rate;
 use crate::schedule::Arrivals;
 use crate::steady::WINDOWS;
@@ -144,4 +144,15 @@ fn the_weightiest_objection_is_the_verdict_and_the_others_are_kept() {
     assert!(verdict.objection(Word::Noisy).unwrap().starts_with("the hypervisor"));
     assert_eq!(verdict.objection(Word::ClientBound), Some(verdict.reason.as_str()));
     assert_eq!(verdict.objection(Word::Errors), None);
+}
+
+#[test]
+fn of_clients_that_are_a_burden_no_replies_are_asked() {
+    let sessions = |begun| Some(Sessions { begun, ..Sessions::default() });
+    check(Word::Valid, "8 sessions", |outcome| {
+        outcome.requests = 0;
+        outcome.connections_never_served = 64;
+        outcome.sessions = sessions(8);
+    });
+    check(Word::UnderSampled, "no connection", |outcome| outcome.sessions = sessions(0));
 }

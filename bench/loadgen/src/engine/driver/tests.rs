@@ -62,7 +62,7 @@ impl<D: Driver> Test<D> {
     }
 
     fn open(&mut self, slot: Slot, address: SocketAddr) {
-        self.driver.open(slot, address, false).unwrap();
+        self.driver.open(slot, address, Intake::default()).unwrap();
         assert_eq!(self.seen(), (slot, Seen::Opened));
     }
 
@@ -147,10 +147,76 @@ fn input_arrives_whole_and_in_order<D: Driver>(mut test: Test<D>) {
 
 fn what_is_only_counted_is_counted_whole<D: Driver>(mut test: Test<D>) {
     let (address, server) = serve(|mut stream| stream.write_all(&pattern()).unwrap());
-    test.driver.open(SLOT, address, true).unwrap();
+    test.driver.open(SLOT, address, Intake { only_counted: true, in_pieces: false }).unwrap();
     assert_eq!(test.seen(), (SLOT, Seen::Opened));
     assert_eq!(test.receive(SLOT).len(), MUCH);
     server.join().unwrap();
+}
+
+fn what_is_taken_in_pieces_comes_as_it_is_asked_for<D: Driver>(mut test: Test<D>) {
+    for only_counted in [false, true] {
+        let (address, server) = serve(|mut stream| stream.write_all(&vec![7; 100_000]));
+        test.driver.open(SLOT, address, Intake { only_counted, in_pieces: true }).unwrap();
+        assert_eq!(test.seen(), (SLOT, Seen::Opened));
+        let mut came = 0;
+        for piece in [1, 10, 1000, 1, 10_000].into_iter().cycle() {
+            if came < 20 {
+                // What is not asked for does not come.
+                test.wait();
+                assert!(test.driver.next(&mut test.inbox).is_none());
+            }
+            test.driver.receive(SLOT, piece);
+            match test.seen() {
+                (SLOT, Seen::Input(bytes)) if bytes.len() <= piece => came += bytes.len(),
+                (SLOT, Seen::Ended) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(came, 100_000);
+        server.join().unwrap().unwrap();
+    }
+}
+
+fn a_peer_waits_with_what_is_not_asked_for<D: Driver>(mut test: Test<D>) {
+    let (address, server) = serve(|mut stream| stream.write_all(&pattern()));
+    test.driver.open(SLOT, address, Intake { only_counted: true, in_pieces: true }).unwrap();
+    assert_eq!(test.seen(), (SLOT, Seen::Opened));
+    test.driver.receive(SLOT, 1);
+    assert!(matches!(test.seen(), (SLOT, Seen::Input(_))));
+    test.wait();
+    assert!(!server.is_finished());
+    test.driver.close(SLOT);
+    while !server.is_finished() {
+        test.wait();
+    }
+    assert!(server.join().unwrap().is_err());
+}
+
+fn a_peer_sees_how_a_socket_is_left<D: Driver>(mut test: Test<D>) {
+    for resets in [false, true] {
+        let (address, server) = serve(|mut stream| {
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).map(|_| bytes).map_err(|error| error.kind())
+        });
+        test.open(SLOT, address);
+        if resets {
+            test.driver.reset_on_close(SLOT).unwrap();
+        } else {
+            assert_eq!(test.driver.send(SLOT, b"half").unwrap(), 4);
+        }
+        test.driver.finish(SLOT);
+        while !server.is_finished() {
+            test.wait();
+            assert!(test.driver.next(&mut test.inbox).is_none());
+        }
+        let seen = server.join().unwrap();
+        let reset = Err(io::ErrorKind::ConnectionReset);
+        assert_eq!(seen, if resets { reset } else { Ok(b"half".to_vec()) });
+    }
+    let (address, server) = serve(everything);
+    test.open(SLOT, address);
+    test.driver.end_stream(SLOT).unwrap();
+    assert_eq!(server.join().unwrap(), b"");
 }
 
 /// Many sockets have input at the same time.
@@ -224,7 +290,7 @@ fn a_socket_may_be_closed_while_it_connects<D: Driver>(mut test: Test<D>) {
     let address = listener.local_addr().unwrap();
     for _ in 0..3 {
         for index in 1..5 {
-            test.driver.open(Slot::new(index, Channel::Data), address, false).unwrap();
+            test.driver.open(Slot::new(index, Channel::Data), address, Intake::default()).unwrap();
         }
         test.wait();
         while test.driver.next(&mut test.inbox).is_some() {}
@@ -242,7 +308,7 @@ fn a_refused_connect_and_a_reset_are_told<D: Driver>(mut test: Test<D>) {
     let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = bound.local_addr().unwrap().as_socket().unwrap();
-    test.driver.open(SLOT, address, false).unwrap();
+    test.driver.open(SLOT, address, Intake::default()).unwrap();
     let refused = Seen::Failed(io::ErrorKind::ConnectionRefused);
     assert_eq!(test.seen(), (SLOT, refused));
 
@@ -325,6 +391,9 @@ with_each_driver!(
     what_never_changes_is_sent_to_its_end_when_the_socket_is_finished,
     input_arrives_whole_and_in_order,
     what_is_only_counted_is_counted_whole,
+    what_is_taken_in_pieces_comes_as_it_is_asked_for,
+    a_peer_waits_with_what_is_not_asked_for,
+    a_peer_sees_how_a_socket_is_left,
     every_socket_gets_its_own_input,
     nothing_of_a_closed_socket_reaches_the_next_one,
     a_socket_that_is_to_be_finished_may_be_closed,
