@@ -333,7 +333,7 @@ mod tests {
         assert!(batches.whole.len() <= BATCHES_MAX);
         let rate = batches.interval(Measure::Rate).unwrap();
         assert_eq!((rate.middle, rate.half_width), (1000.0, 0.0));
-        // Joined twice, to four each; the last one is the first part of the next, which is no window.
+        // Joined twice, to four each; the last is a first part of the next, which is no window.
         assert!(batches.windows().iter().all(|window| window.replies == 4000));
         assert_eq!(batches.windows().len(), BATCHES_MAX / 2);
     }

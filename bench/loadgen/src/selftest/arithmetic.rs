@@ -71,9 +71,9 @@ mod tests {
     use crate::rate::Rate;
     use crate::schedule::{Arrivals, Offer, steady};
 
-    /// The response time at a quantile, in seconds, of a server that answers at once but for one stall,
-    /// when requests are sent at a constant rate: those of the stall wait for its end, and their times
-    /// are spread evenly from nothing to its length.
+    /// The response time at a quantile, in seconds, of a server that answers at once but for one
+    /// stall, when requests are sent at a constant rate: those of the stall wait for its end, and
+    /// their times are spread evenly from nothing to its length.
     fn stalled(quantile: f64, rate: f64, measured_s: f64, stall_s: f64) -> f64 {
         let (all, stalled) = (rate * measured_s, rate * stall_s);
         let rank = quantile * all - (all - stalled);
