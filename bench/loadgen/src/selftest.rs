@@ -487,7 +487,9 @@ fn floor(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
     let outcome = table.measure(&plan, stop, &mut |_| {})?;
     let lag = outcome.schedule_lag_us.unwrap_or_default();
     let arrivals = outcome.arrivals as f64;
-    table.check(case, "sent of what was due", arrivals, outcome.sent as f64, (0.0, 0.0))?;
+    // What is due at the very end may find all connections busy.
+    let unsent = 0.01 * arrivals;
+    table.check(case, "sent of what was due", arrivals, outcome.sent as f64, (unsent, 0.0))?;
     table.check(case, "response p50 µs", 0.0, outcome.response_us.p50, (0.0, 500.0))?;
     table.check(case, "sent late p50 µs", 0.0, lag.p50, (0.0, 50.0))?;
     let cpu = outcome.client_cpu_us_per_request;
