@@ -382,6 +382,10 @@ fn load(workload: &Workload) -> String {
     if workload.payload_bytes > 0 {
         parts.push(format!("{} bytes each", workload.payload_bytes));
     }
+    for class in &workload.beside {
+        let connections = crate::progress::counted(class.connections, "connection");
+        parts.push(format!("beside them {connections} of {}", class.name));
+    }
     if let Some(workers) = workload.workers {
         parts.push(format!("{workers} workers where there are workers"));
     }

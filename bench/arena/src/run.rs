@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadgen::{Class, Outcome, Phase, Plan};
+use loadgen::{Outcome, Phase, Plan};
 
 use crate::catalogue::Contestant;
 use crate::contestant::Server;
@@ -188,18 +188,8 @@ impl Stage {
         let duration = Duration::from_millis(workload.duration_ms);
         Plan {
             target,
-            class: Class {
-                protocol: workload.protocol,
-                operation: workload.operation,
-                path: workload.request_path().to_owned(),
-                payload_bytes: workload.payload_bytes,
-                load: workload.load(seed),
-                connections: workload.connections,
-                pipeline: workload.pipeline,
-                requests_per_connection: workload.requests_per_connection,
-                expected_bytes: workload.expected_bytes,
-                ..Class::default()
-            },
+            class: workload.class(seed),
+            beside: workload.classes_beside(seed),
             threads: 1,
             idle_connections: workload.idle_connections,
             warm_up,

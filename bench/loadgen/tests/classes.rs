@@ -227,7 +227,7 @@ fn leave(class_of_leavers: &Class) {
     let [leaving] = outcome.beside.as_slice() else { panic!("one class beside: {outcome:?}") };
     has_no_errors(leaving);
     let sessions = leaving.sessions.as_ref().unwrap();
-    assert!(sessions.abandoned > 4 && sessions.served == 0, "{sessions:?}");
+    assert!(sessions.abandoned > 0 && sessions.served == 0, "{sessions:?}");
     assert!(sessions.begun >= sessions.abandoned, "{sessions:?}");
     assert_eq!((leaving.requests, sessions.cut.len()), (0, 0), "{sessions:?}");
 }
