@@ -12,6 +12,7 @@ use loadgen::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::Usage;
+use crate::contestant::Refusal;
 use crate::peer::Peer;
 
 /// How a server waits for its connections, which decides what floor it is compared with.
@@ -41,6 +42,10 @@ pub(crate) struct Contestant {
     pub(crate) many_workers: bool,
     /// Whether it serves more than one connection at a time.
     pub(crate) concurrent: bool,
+    /// What it needs that not every machine has. One that refuses to start for want of it is not
+    /// available there, which is nothing wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) needs: Option<String>,
     /// What a server of other people says of itself; ours have the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
@@ -61,6 +66,11 @@ impl Contestant {
     /// Whether it is a server of other people.
     pub(crate) fn is_peer(&self) -> bool {
         self.version.is_some()
+    }
+
+    /// Whether it did not start for want of what not every machine has.
+    pub(crate) fn is_unavailable(&self, error: &anyhow::Error) -> bool {
+        self.needs.is_some() && error.is::<Refusal>()
     }
 
     pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
@@ -86,6 +96,7 @@ struct Declaration {
     workers: Workers,
     #[serde(default = "yes")]
     concurrent: bool,
+    needs: Option<String>,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -126,6 +137,7 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             floor: false,
             many_workers: declaration.workers == Workers::Many,
             concurrent: declaration.concurrent,
+            needs: declaration.needs,
             version: None,
             protocols: Vec::new(),
             program: programs.join(package.name.as_str()),
@@ -152,6 +164,7 @@ fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
         floor: true,
         many_workers: false,
         concurrent: true,
+        needs: None,
         version: None,
         protocols: Vec::new(),
         program: programs.join("floor"),

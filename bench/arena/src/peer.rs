@@ -138,6 +138,7 @@ impl Peer {
             floor: false,
             many_workers: false,
             concurrent: self.concurrent,
+            needs: None,
             version: Some(version),
             protocols: self.protocols.clone(),
             program,

@@ -115,12 +115,16 @@ impl Stage {
             block: slot.block,
             position: slot.position,
             failure: None,
+            unavailable: None,
             faults: Vec::new(),
             outcome: None,
             used: None,
         };
         match self.measure(workload, contestant, seed, &mut cell.faults, stop) {
             Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
+            Err(error) if contestant.is_unavailable(&error) => {
+                cell.unavailable = Some(format!("{error:#}"));
+            }
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
         // Memory and disk stay bounded, and the next finds what this one found.

@@ -17,6 +17,7 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
         floor,
         many_workers: false,
         concurrent: true,
+        needs: None,
         version: None,
         protocols: Vec::new(),
         program: PathBuf::new(),
@@ -90,6 +91,7 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
         block,
         position: 1,
         failure: None,
+        unavailable: None,
         faults: Vec::new(),
         outcome: Some(Outcome {
             requests: rate as u64,
