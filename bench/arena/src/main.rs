@@ -87,7 +87,7 @@ enum Command {
     Run(RunOptions),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
     Calibrate(CalibrateOptions),
-    /// Generates results/README.md from the raw records
+    /// Generates results/README.md, report.html and heat-map.svg from the raw records
     Report {
         /// Where the recorded runs are [default: results of the repository]
         #[arg(long, value_name = "DIR")]
@@ -175,8 +175,9 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
         Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
-            let readme = report::generate(&results)?;
-            println!("{}", readme.display());
+            for file in report::generate(&results)? {
+                println!("{}", file.display());
+            }
             Ok(0)
         }
         Command::Check => check(&catalogue),
