@@ -3,6 +3,7 @@
 mod calibration;
 mod terminal;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,9 @@ pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
+use crate::ranking::{Ranked, Ranking, interval, twins};
 use crate::record::{Header, Run, read_all};
-use crate::stats::{Blocks, Comparison, compare, spread};
+use crate::stats::{Comparison, compare};
 use crate::table::{Line, Table, Verdict, lines, number, table};
 use crate::unit::Unit;
 use crate::workload::Workload;
@@ -79,7 +81,8 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
         push(&mut out, "\nthe other columns are in results/README.md");
     }
     push(&mut out, "");
-    let disturbances = disturbances(run);
+    let mut disturbances = disturbances(run);
+    disturbances.extend(twins(run));
     for sentence in &disturbances {
         push(&mut out, &terminal::wrapped(sentence, 0, columns));
     }
@@ -140,6 +143,9 @@ fn section(out: &mut String, run: &Run) {
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
     }
+    if let Some(twins) = twins(run) {
+        push(out, &format!("\n{twins}"));
+    }
     if !run.whole() {
         let (done, planned) = (run.cells.len(), header.planned());
         push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
@@ -188,78 +194,71 @@ fn answers(run: &Run) -> Table {
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
         let unit = Unit::of(workload);
-        let mut row = vec![workload.name.clone(), lowest(&candidates, Line::cost, unit.cost())];
+        let lowest = |measure, unit| {
+            best(&Ranking::of(run, workload, measure), &candidates, f64::total_cmp, unit)
+        };
+        let mut row = vec![workload.name.clone(), lowest(Line::cost, unit.cost())];
         let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> String| {
             let text = || if is_asked { answer() } else { NO_QUESTION.to_owned() };
             row.extend(is_in_the_table.then(text));
         };
         // Where a schedule decides how much is asked, throughput is no answer.
-        answer(any_closed, !workload.is_open(), &|| highest_throughput(&candidates, unit));
-        answer(any_open, workload.is_open(), &|| lowest(&candidates, Line::response_p99, "µs"));
+        answer(any_closed, !workload.is_open(), &|| highest_throughput(run, workload, &candidates));
+        answer(any_open, workload.is_open(), &|| lowest(Line::response_p99, "µs"));
         let has_idle = workload.idle_connections > 0;
-        answer(any_idle, has_idle, &|| lowest(&candidates, Line::memory, "KiB"));
+        answer(any_idle, has_idle, &|| lowest(Line::memory, "KiB"));
         rows.push(row);
     }
     Table { columns, rows, remarks: Vec::new() }
 }
 
-fn lowest<'a>(candidates: &[&Line<'a>], of: fn(&Line<'a>) -> Blocks, unit: &str) -> String {
-    let values = candidates.iter().map(|line| (line.name(), of(line)));
-    best(values.collect(), f64::total_cmp, unit)
-}
-
-fn highest_throughput(candidates: &[&Line<'_>], unit: Unit) -> String {
+fn highest_throughput(run: &Run, workload: &Workload, candidates: &[&Line<'_>]) -> String {
     let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
     let bound: Vec<_> = candidates.iter().filter(bound).map(|line| line.name()).collect();
     if !bound.is_empty() {
         return format!("not decided, CLIENT-BOUND: {}", bound.join(", "));
     }
-    let values = candidates.iter().map(|line| (line.name(), line.speed()));
-    best(values.collect(), |a, b| b.total_cmp(a), unit.speed_column())
+    let ranking = Ranking::of(run, workload, Line::speed);
+    best(&ranking, candidates, |a, b| b.total_cmp(a), Unit::of(workload).speed_column())
 }
 
-/// The best by its median, and how it stands to the others.
+/// The best of the candidates by its median, and how it stands to the others.
 fn best(
-    mut values: Vec<(String, Blocks)>,
-    order: fn(&f64, &f64) -> std::cmp::Ordering,
+    ranking: &Ranking,
+    candidates: &[&Line<'_>],
+    order: fn(&f64, &f64) -> Ordering,
     unit: &str,
 ) -> String {
-    let median = |blocks: &Blocks| spread(blocks.iter().map(|(_, value)| *value));
-    if values.is_empty() {
+    if candidates.is_empty() {
         return "none served every connection".to_owned();
     }
-    values.retain(|(_, blocks)| !blocks.is_empty());
-    values.sort_by(|(_, a), (_, b)| {
-        let of = |blocks| median(blocks).map_or(f64::NAN, |spread| spread.median);
-        order(&of(a), &of(b))
-    });
-    let Some(((name, blocks), others)) = values.split_first() else {
+    let is_candidate =
+        |one: &&Ranked| candidates.iter().any(|candidate| candidate.name() == one.name);
+    let mut ranked: Vec<&Ranked> = ranking.members.iter().filter(is_candidate).collect();
+    ranked.sort_by(|a, b| order(&a.median, &b.median));
+    let Some((best, others)) = ranked.split_first() else {
         return "nothing that counts".to_owned();
     };
-    let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
-    let compared: Vec<(&str, Option<Comparison>)> =
-        others.iter().map(|(other, theirs)| (other.as_str(), compare(theirs, blocks))).collect();
-    let unsure = |(_, comparison): &&(&str, Option<Comparison>)| {
-        comparison.is_none_or(|comparison| !comparison.told_apart)
-    };
-    let same: Vec<&str> = compared.iter().filter(unsure).map(|(other, _)| *other).collect();
-    let sureness = match (same.is_empty(), compared.first()) {
-        (_, None) => "no other to compare".to_owned(),
-        (false, _) => format!("not told apart from {}", same.join(", ")),
-        (true, Some((next, comparison))) => {
+    let same: Vec<&str> = others
+        .iter()
+        .filter(|other| !ranking.tells_apart(&best.name, &other.name))
+        .map(|other| other.name.as_str())
+        .collect();
+    let sureness = match others.first() {
+        None => "no other to compare".to_owned(),
+        Some(next) if same.is_empty() => {
+            let comparison = compare(&next.blocks, &best.blocks);
             let comparison = comparison.expect("what is told apart was compared");
-            format!("next: {next}, {}", ratio(comparison))
+            format!("next: {}, {}", next.name, ratio(comparison))
         }
+        Some(_) => format!("not told apart from {}", same.join(", ")),
     };
-    format!("{name}, {value} {unit} ({sureness})")
+    format!("{}, {} {unit} ({sureness})", best.name, number(best.median))
 }
 
+/// A ratio to what was named before, with its interval where there is one.
 fn ratio(comparison: Comparison) -> String {
-    let ratio = format!("{:.2} times that", comparison.ratio);
-    match comparison.interval {
-        Some((low, high)) => format!("{ratio} [{low:.2}–{high:.2}]"),
-        None => format!("{ratio}, ranges apart"),
-    }
+    format!("{:.2} times that{}", comparison.ratio, interval(comparison))
 }
 
 /// The machine and the run in a paragraph.
@@ -420,6 +419,8 @@ order, each in a fresh process.
 - **CPU µs/request**, **CPU µs/login**, **CPU ms/GB**: processor time of the server's whole process
   tree for each correct reply, or for each 1,000,000,000 bytes of files, with the least and the
   greatest block. It decides where a machine is noisy.
+- **group**: rows that share a letter are not told apart by the column before it; `a` has the least.
+  Below the table, **A/A** is a contestant that was measured twice in each block.
 - **× floor**: that, divided by the same of the floor of its I/O model in the same block: a server
   that parses nothing and always sends the same reply.
 - **(peer)**: a server of other people. Where there are some, the rows are ranked, by CPU or by the
