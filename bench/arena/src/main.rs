@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use loadgen::Protocol;
+use loadgen::{Method, Protocol};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
@@ -39,7 +39,7 @@ use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
 use crate::machine::Placement;
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
-use crate::stage::{Stage, protocol_name};
+use crate::stage::{Behind, Stage, protocol_name};
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -420,12 +420,13 @@ fn check_one(
         Protocol::Echo => ("", None),
         Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
-    let mut server = match stage.start(protocol, contestant, root, None, None) {
+    let mut server = match stage.start(protocol, contestant, root, None, &Behind::default()) {
         Ok(server) => server,
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer = verify(server.address(), &Request { protocol, path, expected_bytes });
+    let answer =
+        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

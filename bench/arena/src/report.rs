@@ -354,6 +354,7 @@ fn load(workload: &Workload) -> String {
         Unit::Login => "login and QUIT".to_owned(),
         Unit::Stored => format!("STOR {}", workload.path),
         _ if workload.path.is_empty() => "messages".to_owned(),
+        _ if !workload.method.is_get() => format!("POST {}", workload.path),
         _ => workload.path.clone(),
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();

@@ -14,7 +14,7 @@ use crate::contestant::Server;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Writer};
 use crate::sample::{Counters, Footprint, Used};
-use crate::stage::Stage;
+use crate::stage::{self, Behind, Stage};
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -153,13 +153,17 @@ impl Stage {
         stop: &AtomicBool,
     ) -> anyhow::Result<(Outcome, Option<Used>)> {
         let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
-        let behind = backend.as_ref().map(Server::address);
+        let book = workload.signs().then(stage::folder_of_a_book).transpose()?;
+        let behind = Behind {
+            backend: backend.as_ref().map(Server::address),
+            guestbook: book.as_ref().map(|folder| folder.path().join("book")),
+        };
         let mut server = self.start(
             workload.protocol,
             contestant,
             &self.root(workload),
             workload.workers,
-            behind,
+            &behind,
         )?;
         let result = verify(server.address(), &Request::of(workload))
             .context("it answers wrongly")
@@ -219,7 +223,8 @@ impl Stage {
 impl<'a> Request<'a> {
     fn of(workload: &'a Workload) -> Self {
         let path = workload.request_path();
-        Self { protocol: workload.protocol, path, expected_bytes: workload.expected_bytes }
+        let (protocol, method) = (workload.protocol, workload.method);
+        Self { protocol, method, path, expected_bytes: workload.expected_bytes }
     }
 }
 

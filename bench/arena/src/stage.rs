@@ -40,6 +40,15 @@ pub(crate) struct Stage {
     pub(crate) stop_deadline: Duration,
 }
 
+/// What stands behind a server that is asked for it.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    /// The server of `/backend`.
+    pub(crate) backend: Option<SocketAddr>,
+    /// The database of `/guestbook`, which is written into.
+    pub(crate) guestbook: Option<PathBuf>,
+}
+
 impl Stage {
     /// A stage whose files take `room_bytes` at most.
     pub(crate) fn new(
@@ -110,13 +119,14 @@ impl Stage {
         contestant: &Contestant,
         root: &Path,
         workers: Option<usize>,
-        backend: Option<SocketAddr>,
+        behind: &Behind,
     ) -> anyhow::Result<Server> {
         if let Some(peer) = &contestant.peer {
             return self.start_peer(protocol, contestant, peer, root);
         }
         let mut arguments = contestant.arguments.clone();
-        if protocol == Protocol::Ftp && !contestant.floor {
+        let takes_writes = protocol == Protocol::Ftp || behind.guestbook.is_some();
+        if takes_writes && !contestant.floor {
             arguments.push("--writable".to_owned());
         }
         let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
@@ -130,8 +140,11 @@ impl Stage {
         if let Some(workers) = workers.filter(|_| contestant.many_workers) {
             give("--workers", workers.to_string());
         }
-        if let Some(address) = backend {
+        if let Some(address) = behind.backend {
             give("--backend", address.to_string());
+        }
+        if let Some(file) = &behind.guestbook {
+            give("--guestbook", file.display().to_string());
         }
         self.launch(contestant, arguments, Ready::Line)
     }
@@ -187,6 +200,12 @@ impl Stage {
             stop_deadline: self.stop_deadline,
         })
     }
+}
+
+/// Where a cell keeps its guestbook, until it is over. Not in memory: to wait for a disk is what
+/// such a workload is about.
+pub(crate) fn folder_of_a_book() -> anyhow::Result<TempDir> {
+    TempDir::with_prefix("arena-book-").context("a folder for the guestbook")
 }
 
 /// The name on a server's command line.

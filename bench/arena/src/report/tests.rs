@@ -1,6 +1,8 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{Arrivals, Class, FtpOperation, Outcome, Protocol, Rate, Sessions, Summary, Word};
+use loadgen::{
+    Arrivals, Class, FtpOperation, Method, Outcome, Protocol, Rate, Sessions, Summary, Word,
+};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
@@ -43,6 +45,7 @@ fn workload(name: &str) -> Workload {
         backlog: None,
         think_ms: None,
         payload_bytes: 0,
+        method: Method::Get,
         idle_connections: 0,
         expected_bytes: None,
         warm_up_ms: 100,
