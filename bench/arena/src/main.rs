@@ -11,6 +11,7 @@ mod definition;
 mod machine;
 mod peer;
 mod progress;
+mod ranking;
 mod record;
 mod report;
 mod run;

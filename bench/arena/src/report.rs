@@ -8,6 +8,7 @@ mod prose;
 mod standing;
 mod terminal;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,9 @@ pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
 use crate::machine::Counting;
+use crate::ranking::{Ranked, Ranking, interval, twins};
 use crate::record::{Header, Run, read_all};
-use crate::stats::{Blocks, Comparison, compare, spread};
+use crate::stats::{Comparison, compare};
 use crate::table::{Line, Table, Verdict, lines, number, table};
 use crate::unit::Unit;
 use crate::workload::Workload;
@@ -112,7 +114,8 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
         push(&mut out, "\nthe other columns are in results/README.md");
     }
     push(&mut out, "");
-    let disturbances = disturbances(run);
+    let mut disturbances = disturbances(run);
+    disturbances.extend(twins(run));
     for sentence in &disturbances {
         push(&mut out, &terminal::wrapped(sentence, 0, columns));
     }
@@ -172,6 +175,9 @@ fn section(out: &mut String, run: &Run) {
     push(out, &format!("\n{}", machine(header, &disturbances(run))));
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
+    }
+    if let Some(twins) = twins(run) {
+        push(out, &format!("\n{twins}"));
     }
     if !run.whole() {
         let (done, planned) = (run.cells.len(), header.planned());
@@ -246,79 +252,73 @@ fn answers(run: &Run) -> Answers<'_> {
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
         let unit = Unit::of(workload);
-        let mut row = vec![lowest(&candidates, Line::cost, unit.cost())];
+        let lowest = |measure, unit| {
+            best(&Ranking::of(run, workload, measure), &candidates, f64::total_cmp, unit)
+        };
+        let mut row = vec![lowest(Line::cost, unit.cost())];
         let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> Answer| {
             let found = || if is_asked { answer() } else { Answer::none(NO_QUESTION) };
             row.extend(is_in_the_table.then(found));
         };
         // Where a schedule decides how much is asked, throughput is no answer.
-        answer(any_closed, !workload.is_open(), &|| highest_throughput(&candidates, unit));
-        answer(any_open, workload.is_open(), &|| lowest(&candidates, Line::response_p99, "µs"));
+        answer(any_closed, !workload.is_open(), &|| highest_throughput(run, workload, &candidates));
+        answer(any_open, workload.is_open(), &|| lowest(Line::response_p99, "µs"));
         let has_idle = workload.idle_connections > 0;
-        answer(any_idle, has_idle, &|| lowest(&candidates, Line::memory, "KiB"));
+        answer(any_idle, has_idle, &|| lowest(Line::memory, "KiB"));
         rows.push((workload, row));
     }
     Answers { columns, rows }
 }
 
-fn lowest<'a>(candidates: &[&Line<'a>], of: fn(&Line<'a>) -> Blocks, unit: &str) -> Answer {
-    let values = candidates.iter().map(|line| (line.name(), of(line)));
-    best(values.collect(), f64::total_cmp, unit)
-}
-
-fn highest_throughput(candidates: &[&Line<'_>], unit: Unit) -> Answer {
+fn highest_throughput(run: &Run, workload: &Workload, candidates: &[&Line<'_>]) -> Answer {
     let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
     let bound: Vec<_> = candidates.iter().filter(bound).map(|line| line.name()).collect();
     if !bound.is_empty() {
         return Answer::none(format!("not decided, CLIENT-BOUND: {}", bound.join(", ")));
     }
-    let values = candidates.iter().map(|line| (line.name(), line.speed()));
-    best(values.collect(), |a, b| b.total_cmp(a), unit.speed_column())
+    let ranking = Ranking::of(run, workload, Line::speed);
+    best(&ranking, candidates, |a, b| b.total_cmp(a), Unit::of(workload).speed_column())
 }
 
-/// The best by its median, and how it stands to the others.
+/// The best of the candidates by its median, and how it stands to the others.
 fn best(
-    mut values: Vec<(String, Blocks)>,
-    order: fn(&f64, &f64) -> std::cmp::Ordering,
+    ranking: &Ranking,
+    candidates: &[&Line<'_>],
+    order: fn(&f64, &f64) -> Ordering,
     unit: &str,
 ) -> Answer {
-    let median = |blocks: &Blocks| spread(blocks.iter().map(|(_, value)| *value));
-    if values.is_empty() {
+    if candidates.is_empty() {
         return Answer::none("none served every connection");
     }
-    values.retain(|(_, blocks)| !blocks.is_empty());
-    values.sort_by(|(_, a), (_, b)| {
-        let of = |blocks| median(blocks).map_or(f64::NAN, |spread| spread.median);
-        order(&of(a), &of(b))
-    });
-    let Some(((name, blocks), others)) = values.split_first() else {
+    let is_candidate =
+        |one: &&Ranked| candidates.iter().any(|candidate| candidate.name() == one.name);
+    let mut ranked: Vec<&Ranked> = ranking.members.iter().filter(is_candidate).collect();
+    ranked.sort_by(|a, b| order(&a.median, &b.median));
+    let Some((best, others)) = ranked.split_first() else {
         return Answer::none("nothing that counts");
     };
-    let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
-    let compared: Vec<(&str, Option<Comparison>)> =
-        others.iter().map(|(other, theirs)| (other.as_str(), compare(theirs, blocks))).collect();
-    let unsure = |(_, comparison): &&(&str, Option<Comparison>)| {
-        comparison.is_none_or(|comparison| !comparison.told_apart)
-    };
-    let same: Vec<&str> = compared.iter().filter(unsure).map(|(other, _)| *other).collect();
-    let sureness = match (same.is_empty(), compared.first()) {
-        (_, None) => "no other to compare".to_owned(),
-        (false, _) => format!("not told apart from {}", same.join(", ")),
-        (true, Some((next, comparison))) => {
+    let same: Vec<&str> = others
+        .iter()
+        .filter(|other| !ranking.tells_apart(&best.name, &other.name))
+        .map(|other| other.name.as_str())
+        .collect();
+    let sureness = match others.first() {
+        None => "no other to compare".to_owned(),
+        Some(next) if same.is_empty() => {
+            let comparison = compare(&next.blocks, &best.blocks);
             let comparison = comparison.expect("what is told apart was compared");
-            format!("next: {next}, {}", ratio(comparison))
+            format!("next: {}, {}", next.name, ratio(comparison))
         }
+        Some(_) => format!("not told apart from {}", same.join(", ")),
     };
-    let is_sure = same.is_empty() && !compared.is_empty();
-    Answer { best: Some((name.clone(), format!("{value} {unit}"))), is_sure, words: sureness }
+    let is_sure = same.is_empty() && !others.is_empty();
+    let value = format!("{} {unit}", number(best.median));
+    Answer { best: Some((best.name.clone(), value)), is_sure, words: sureness }
 }
 
+/// A ratio to what was named before, with its interval where there is one.
 fn ratio(comparison: Comparison) -> String {
-    let ratio = format!("{:.2} times that", comparison.ratio);
-    match comparison.interval {
-        Some((low, high)) => format!("{ratio} [{low:.2}–{high:.2}]"),
-        None => format!("{ratio}, ranges apart"),
-    }
+    format!("{:.2} times that{}", comparison.ratio, interval(comparison))
 }
 
 /// The machine and the run in a paragraph.
@@ -490,6 +490,8 @@ order, each in a fresh process.
 - **CPU µs/request**, **CPU µs/login**, **CPU ms/GB**: processor time of the server's whole process
   tree for each correct reply, or for each 1,000,000,000 bytes of files, with the least and the
   greatest block. It decides where a machine is noisy.
+- **group**: rows that share a letter are not told apart by the column before it; `a` has the least.
+  Below the table, **A/A** is a contestant that was measured twice in each block.
 - **× floor**: that, divided by the same of the floor of its I/O model in the same block: a server
   that parses nothing and always sends the same reply.
 - **(peer)**: a server of other people. Where there are some, the rows are ranked, by CPU or by the

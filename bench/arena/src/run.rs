@@ -38,10 +38,12 @@ pub(crate) struct Slot {
     contestant: usize,
     block: u32,
     position: u32,
+    /// Whether it is the A/A twin.
+    twin: bool,
 }
 
-/// The order of a run: block after block, in each every workload, in each every contestant once,
-/// shuffled. A run cut short has thus measured something of everything.
+/// The order of a run: block after block, in each every workload, in each every contestant once
+/// and the twin of one, shuffled. A run cut short has thus measured something of everything.
 pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(header.seed);
     let mut slots = Vec::new();
@@ -51,16 +53,23 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
             if block > definition.blocks {
                 continue;
             }
-            let mut order: Vec<usize> = (0..header.contestants.len())
-                .filter(|&one| definition.is_for(&header.contestants[one]))
-                .collect();
+            let has_twin = header.twins.get(&definition.name);
+            let mut order: Vec<(usize, bool)> = Vec::new();
+            for (index, contestant) in header.contestants.iter().enumerate() {
+                if definition.is_for(contestant) {
+                    order.push((index, false));
+                    order.extend((has_twin == Some(&contestant.name)).then_some((index, true)));
+                }
+            }
             random.shuffle(&mut order);
-            slots.extend(order.into_iter().zip(1..).map(|(contestant, position)| Slot {
+            let slot = |((contestant, twin), position)| Slot {
                 workload,
                 contestant,
                 block,
                 position,
-            }));
+                twin,
+            };
+            slots.extend(order.into_iter().zip(1..).map(slot));
         }
     }
     slots
@@ -144,6 +153,7 @@ impl Stage {
             contestant: contestant.name.clone(),
             block: slot.block,
             position: slot.position,
+            twin: slot.twin,
             failure: None,
             unavailable: None,
             faults: Vec::new(),

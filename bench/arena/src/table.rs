@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use loadgen::{BUSY_MAX, Class, Outcome, Sessions, Word};
 
 use crate::catalogue::Contestant;
+use crate::ranking::{Ranking, twin_remark};
 use crate::record::{Cell, Run};
 use crate::sample::{Footprint, Used};
 use crate::stats::{Blocks, Spread, compare, spread};
@@ -60,17 +61,14 @@ struct Yardsticks<'a> {
     floor: Option<&'a Line<'a>>,
     /// The best of ours, where there are servers of other people.
     ours: Option<&'a Line<'a>>,
+    /// The letters that it shares with those that it is not told apart from.
+    letters: String,
 }
 
 /// The lines of a workload in the order of a table, without those that were not run. Where servers
 /// of other people are among them they are ranked.
 pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
-    let of = |contestant: &'a Contestant| {
-        let is_of =
-            |cell: &&Cell| cell.workload == workload.name && cell.contestant == contestant.name;
-        Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
-    };
-    let all = run.header.contestants_of(workload).map(of);
+    let all = run.header.contestants_of(workload).map(|one| line(run, workload, one, false));
     let mut lines: Vec<Line<'a>> = all.filter(|line| !line.cells.is_empty()).collect();
     if lines.iter().any(|line| line.contestant.is_peer()) {
         let rank = |line: &Line<'_>| (line.contestant.floor, line.standing().unwrap_or(f64::MAX));
@@ -80,6 +78,26 @@ pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
         });
     }
     lines
+}
+
+fn line<'a>(
+    run: &'a Run,
+    workload: &'a Workload,
+    contestant: &'a Contestant,
+    twin: bool,
+) -> Line<'a> {
+    let is_of = |cell: &&Cell| {
+        let of_both = cell.workload == workload.name && cell.contestant == contestant.name;
+        of_both && cell.twin == twin
+    };
+    Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
+}
+
+/// The contestant of a workload that was measured twice in each block, and its A/A twin.
+pub(crate) fn twin<'a>(run: &'a Run, workload: &'a Workload) -> Option<[Line<'a>; 2]> {
+    let name = run.header.twins.get(&workload.name)?;
+    let contestant = run.header.contestants.iter().find(|one| one.name == *name)?;
+    Some([false, true].map(|twin| line(run, workload, contestant, twin)))
 }
 
 /// The table of one workload.
@@ -96,19 +114,22 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
     let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
     // They are ranked, and serving few is cheap but no yardstick.
     let ours = ours.find(|line| line.served_all() && line.standing().is_some());
+    let ranking = Ranking::of(run, workload, Line::standings);
+    let letters: BTreeMap<&str, String> = ranking.letters().collect();
     let rows = lines
         .iter()
         .map(|line| {
+            let letters = letters.get(&*line.name()).map_or(NOTHING, |letters| letters).to_owned();
             let floor = lines
                 .iter()
                 .find(|other| other.contestant.floor && other.contestant.io == line.contestant.io);
-            let yardsticks = Yardsticks { floor, ours };
+            let yardsticks = Yardsticks { floor, ours, letters };
             columns.iter().map(|(_, cell)| cell(line, &yardsticks)).collect()
         })
         .collect();
     let mut remarks: Vec<String> = lines.iter().flat_map(Line::remarks).collect();
     remarks.extend(lines.iter().flat_map(Line::beside));
-    remarks.extend(not_told_apart(&lines, Unit::of(workload)));
+    remarks.extend(twin_remark(run, workload, &ranking));
     Table { columns: columns.into_iter().map(|(name, _)| name).collect(), rows, remarks }
 }
 
@@ -121,6 +142,8 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         ("architecture", |line, _| line.name()),
         (unit.cost_column(), |line, _| line.cost_text()),
     ];
+    let group: Column = (GROUP, |_, yardsticks| yardsticks.letters.clone());
+    columns.extend((!workload.idle_ones_log_in()).then_some(group));
     let ratio: Column = ("× best of ours", |line, yardsticks| {
         let ours = yardsticks.ours.map(Line::standings);
         let ratio = ours.and_then(|ours| compare(&line.standings(), &ours));
@@ -148,7 +171,7 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         columns.extend(OPEN_COLUMNS);
     } else {
         columns.push(("p50 µs", |line, _| middle(line.latency(|one| one.service_us.p50))));
-        columns.push(("p99 µs", |line, _| middle(line.latency(|one| one.service_us.p99))));
+        columns.push(("p99 µs", |line, _| middle(line.p99())));
         columns.push(("served", |line, _| line.served_text()));
     }
     columns.push((SWITCHES, |line, _| line.switches_text()));
@@ -156,6 +179,7 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
     if workload.idle_ones_log_in() {
         columns.push(("idle held", |line, _| line.idle_text()));
         columns.push((SESSION_MEMORY, |line, _| line.memory_text()));
+        columns.push(group);
         columns.extend(peers.then_some(ratio));
     } else if workload.idle_connections > 0 {
         columns.push(("KiB/connection", |line, _| line.memory_text()));
@@ -184,6 +208,8 @@ pub(crate) fn ranking_column(workload: &Workload) -> &'static str {
     if workload.idle_ones_log_in() { SESSION_MEMORY } else { Unit::of(workload).cost_column() }
 }
 
+/// Behind the column that ranks: rows that share a letter are not told apart by it.
+pub(crate) const GROUP: &str = "group";
 /// What an open loop is ranked by beside the CPU.
 pub(crate) const RESPONSE_P99: &str = "response p99 µs";
 
@@ -253,6 +279,16 @@ impl Line<'_> {
     /// Response time at the 99th percentile by block, where it means something.
     pub(crate) fn response_p99(&self) -> Blocks {
         self.latency(|outcome| outcome.response_us.p99)
+    }
+
+    /// The latency of one request in a hundred or less, by block: of the response where there is a
+    /// schedule, else of the service.
+    pub(crate) fn p99(&self) -> Blocks {
+        if self.workload.is_open() {
+            self.response_p99()
+        } else {
+            self.latency(|outcome| outcome.service_us.p99)
+        }
     }
 
     /// What it is ranked by: the memory of an idle session where that is asked, else the CPU.
@@ -519,32 +555,6 @@ fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     }
     words.extend(cell.faults.iter().cloned());
     words
-}
-
-/// The pairs of contestants whose CPU per request is the same for all that can be said.
-fn not_told_apart(lines: &[Line<'_>], unit: Unit) -> Option<String> {
-    let by = format!("By CPU per {}", unit.name());
-    let ranked: Vec<(String, Blocks)> = lines
-        .iter()
-        .filter(|line| !line.contestant.floor)
-        .map(|line| (line.name(), line.cost()))
-        .filter(|(_, blocks)| !blocks.is_empty())
-        .collect();
-    let mut pairs = Vec::new();
-    for (index, (name, blocks)) in ranked.iter().enumerate() {
-        for (other, others) in &ranked[index + 1..] {
-            if compare(blocks, others).is_none_or(|comparison| !comparison.told_apart) {
-                pairs.push(format!("{name} and {other}"));
-            }
-        }
-    }
-    let all = ranked.len() * ranked.len().saturating_sub(1) / 2;
-    match (ranked.len(), pairs.len()) {
-        (0 | 1, _) => None,
-        (_, 0) => Some(format!("{by} all are told apart.")),
-        (_, some) if some == all && all > 1 => Some(format!("{by} none are told apart.")),
-        _ => Some(format!("{by} not told apart: {}.", pairs.join("; "))),
-    }
 }
 
 impl Verdict {

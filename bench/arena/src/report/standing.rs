@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use hdrhistogram::Histogram;
 
 use crate::catalogue::{Contestant, Io};
+use crate::ranking::Ranking;
 use crate::record::Run;
 use crate::stats::{Comparison, Spread, compare, spread};
 use crate::table::{Line, Verdict, lines, number, ranking_column};
@@ -39,7 +40,8 @@ pub(super) fn standings<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Standin
     let is_candidate = |line: &Line<'_>| !line.contestant.floor && line.served_all();
     let candidates = lines.iter().filter(|line| is_candidate(line) && median(line).is_some());
     let lowest = candidates.min_by(|a, b| median(a).partial_cmp(&median(b)).expect("finite"));
-    let lowest = lowest.map(|line| (line.contestant.name.clone(), line.standings()));
+    let lowest = lowest.map(|line| (line.name(), line.standings()));
+    let ranking = Ranking::of(run, workload, Line::standings);
     let place = |line: &Line<'_>, spread: Option<Spread>| {
         if spread.is_none() {
             return Place::Void(line.worst());
@@ -48,8 +50,10 @@ pub(super) fn standings<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Standin
             return Place::NoAnswer(None);
         };
         match compare(&line.standings(), blocks) {
-            _ if line.contestant.name == *name => Place::Lowest,
-            Some(found) if is_candidate(line) && found.told_apart => Place::Dearer(found),
+            _ if line.name() == *name => Place::Lowest,
+            Some(found) if is_candidate(line) && ranking.tells_apart(name, &line.name()) => {
+                Place::Dearer(found)
+            }
             found if is_candidate(line) => Place::NotToldApart(found),
             found => Place::NoAnswer(found),
         }

@@ -95,6 +95,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
         contestant: contestant.to_owned(),
         block,
         position: 1,
+        twin: false,
         failure: None,
         unavailable: None,
         faults: Vec::new(),
@@ -168,6 +169,7 @@ pub(super) fn run() -> Run {
         machine: machine(),
         contestants,
         workloads: vec![workload("plaintext"), herd],
+        twins: BTreeMap::new(),
         calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
@@ -341,4 +343,35 @@ fn servers_of_other_people_are_marked_and_ranked_in_the_same_table() {
     insta::assert_snapshot!(
         readme_of(&[run_beside_a_peer()], &[]).split("## What the").next().unwrap()
     );
+}
+
+#[test]
+fn what_a_twin_differs_from_its_double_tells_nothing_apart() {
+    let with_twin = |differs: f64| {
+        let mut run = run();
+        run.header.twins.insert("plaintext".to_owned(), "threads".to_owned());
+        for block in 1..=5 {
+            let cost = (9.0 + f64::from(block) / 10.0) * differs;
+            run.cells.push(Cell { twin: true, ..cell("plaintext", "threads", block, cost, 8e4) });
+        }
+        readme_of(&[run], &[])
+    };
+    let text = with_twin(1.01);
+    for expected in [
+        "| serial        | 7.00 (7.00–7.00) | a  ",
+        "| threads       | 9.30 (9.10–9.50) | b  ",
+        "- A/A: threads measured twice differs by 1.01 [1.01–1.01].\n",
+        "\nA/A twins: 0 of 3 comparisons with their doubles",
+    ] {
+        assert!(text.contains(expected), "{text} has {expected}");
+    }
+    let text = with_twin(1.5);
+    for expected in [
+        "| threads       | 9.30 (9.10–9.50) | a  ",
+        "- A/A: threads measured twice differs by 1.50 [1.50–1.50], by 1.50 in a typical block: \
+         less tells nothing apart here.",
+        "\nA/A twins: 1 of 3 comparisons with their doubles",
+    ] {
+        assert!(text.contains(expected), "{text} has {expected}");
+    }
 }
