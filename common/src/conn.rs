@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,27 @@ pub enum Wait {
     Turn,
     /// It is over, and can be dropped.
     End,
+}
+
+/// A socket, and what is waited for there.
+pub type AwaitedSocket<'a> = (BorrowedFd<'a>, Direction);
+
+/// The sockets that can end a wait.
+#[derive(Debug)]
+pub struct Awaited<'a> {
+    /// The control socket, if it is waited for.
+    pub control: Option<AwaitedSocket<'a>>,
+    /// The data socket or its port, if it is waited for.
+    pub data: Option<AwaitedSocket<'a>>,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To us: there is something to be received, or accepted.
+    Input,
+    /// From us: there is room to send, or the connection is made.
+    Output,
 }
 
 /// A conversation and its sockets.
@@ -194,6 +215,29 @@ impl Conn {
         self.sockets.control().as_raw_fd()
     }
 
+    /// For executors that watch what is waited for and nothing else: the sockets that can end the
+    /// present wait, beside its deadline.
+    pub fn awaited(&mut self) -> Awaited<'_> {
+        let accepts = !self.control_ended && self.session.accepts_control();
+        let action = self.session.poll();
+        let control = |direction| Some((self.sockets.control().as_fd(), direction));
+        let input_beside =
+            if accepts && admits_control(&action) { control(Direction::Input) } else { None };
+        match (self.lingering, action) {
+            (Some(_), _) => Awaited { control: control(Direction::Input), data: None },
+            (None, Action::Pause) => Awaited { control: input_beside, data: None },
+            (None, action) => match self.sockets.awaited(&action) {
+                (Chan::Control, socket) => Awaited { control: Some(socket), data: None },
+                (Chan::Data, socket) => Awaited { control: input_beside, data: Some(socket) },
+            },
+        }
+    }
+
+    /// When the present wait has lasted too long.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.end
+    }
+
     /// The data sockets and the timer that have appeared since this was last asked. A reactor
     /// watches them until they are closed.
     pub fn new_data_descriptors(&mut self) -> [Option<RawFd>; 3] {
@@ -280,17 +324,13 @@ impl Conn {
         }
     }
 
-    /// A reactor looks at deadlines now and then only, so that a pause has a timer that it watches
-    /// like a data socket. One that cannot be made leaves the pause to that look.
+    /// A reactor looks at deadlines now and then only, so that a pause has a timer for it.
     fn pause(&mut self) -> Step {
         let end = self.deadline.start(self.session.deadline());
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        self.sockets.pause = Some(end.saturating_duration_since(Instant::now()));
+        if self.sockets.pause == Some(Duration::ZERO) {
             self.sockets.drop_timer();
             return Step::Answer(Event::TimedOut);
-        }
-        if self.mode == Mode::Readiness {
-            let _ = self.sockets.set_timer(left);
         }
         Step::NotReady
     }
@@ -395,35 +435,23 @@ impl Conn {
         }
     }
 
-    /// On a blocking architecture: waits for what was not ready, and for control input beside a
-    /// transfer, until the deadline. A pause is for no socket.
+    /// On a blocking architecture: waits for what was not ready until the deadline.
     fn wait(&mut self) {
-        let remaining = self.deadline.remaining();
-        let descriptor = self.control_descriptor();
-        let accepts = !self.control_ended && self.session.accepts_control();
-        let action = self.session.poll();
-        let beside = accepts && admits_control(&action);
-        let (awaited, flags) = match self.lingering {
-            Some(_) => (self.sockets.control().as_fd(), PollFlags::POLLIN),
-            None => self.sockets.awaited(&action),
-        };
-        let pausing = self.lingering.is_none() && matches!(action, Action::Pause);
-        let control = if beside { PollFlags::POLLIN } else { PollFlags::empty() };
-        let mut sockets =
-            [PollFd::new(awaited, flags), PollFd::new(self.sockets.control().as_fd(), control)];
-        let (first, end) = (usize::from(pausing), if beside { 2 } else { 1 });
-        let watched = &mut sockets[first..end];
         // It counts in whole milliseconds, and would find what is left of the last one too short.
-        let timeout = remaining + Duration::from_millis(1);
+        let timeout = self.deadline.remaining() + Duration::from_millis(1);
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        match poll(watched, timeout) {
-            Ok(0) if self.deadline.remaining().is_zero() => self.time_out(),
-            _ => {
-                let is_control = |socket: &PollFd<'_>| socket.as_fd().as_raw_fd() == descriptor;
-                let ready = |socket: &PollFd<'_>| socket.any() == Some(true);
-                let readable = sockets.iter().any(|socket| is_control(socket) && ready(socket));
-                self.sockets.control_readable |= readable;
-            }
+        let Awaited { control, data } = self.awaited();
+        let waits_for_control = control.is_some();
+        let sockets: &mut [PollFd<'_>] = match (control.map(poll_fd), data.map(poll_fd)) {
+            (Some(control), Some(data)) => &mut [control, data],
+            (Some(one), None) | (None, Some(one)) => &mut [one],
+            (None, None) => &mut [],
+        };
+        let found = poll(sockets, timeout);
+        let readable = waits_for_control && sockets[0].any() == Some(true);
+        self.sockets.control_readable |= readable;
+        if found == Ok(0) && self.deadline.remaining().is_zero() {
+            self.time_out();
         }
     }
 
@@ -501,6 +529,14 @@ impl Clock {
     fn remaining(&self) -> Duration {
         self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
     }
+}
+
+fn poll_fd((socket, direction): AwaitedSocket<'_>) -> PollFd<'_> {
+    let flags = match direction {
+        Direction::Input => PollFlags::POLLIN,
+        Direction::Output => PollFlags::POLLOUT,
+    };
+    PollFd::new(socket, flags)
 }
 
 /// Whether control input is to be seen while this action is pending.

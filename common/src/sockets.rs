@@ -8,15 +8,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::libc;
-use nix::poll::PollFlags;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::conn::{AwaitedSocket, Direction};
 use crate::ports::PortRange;
 use crate::session::{Action, Chan, Event};
 use crate::stream::{Buffer, Stream};
@@ -49,6 +49,8 @@ pub(crate) struct Sockets {
     /// Sockets that a reactor has not been told of.
     new_data: bool,
     new_port: bool,
+    /// A pause has begun, or goes on, for so long.
+    pub(crate) pause: Option<Duration>,
     /// What ends a pause for a reactor.
     timer: Option<TimerFd>,
     new_timer: bool,
@@ -70,6 +72,7 @@ impl Sockets {
             connecting: false,
             new_data: false,
             new_port: false,
+            pause: None,
             timer: None,
             new_timer: false,
             control_readable: true,
@@ -87,8 +90,12 @@ impl Sockets {
         self.control.is_secured()
     }
 
-    /// The data sockets and the timer that have appeared since this was last asked.
+    /// The data sockets and the timer that have appeared since this was last asked. Whoever does
+    /// not ask needs no timer; a pause whose timer cannot be made ends with its deadline.
     pub(crate) fn new_data_descriptors(&mut self) -> [Option<RawFd>; 3] {
+        if let Some(time) = self.pause.take() {
+            let _ = self.set_timer(time);
+        }
         let data = self.data.as_ref().filter(|_| std::mem::take(&mut self.new_data));
         let port = self.port.as_ref().filter(|_| std::mem::take(&mut self.new_port));
         let timer = self.timer.as_ref().filter(|_| std::mem::take(&mut self.new_timer));
@@ -100,7 +107,7 @@ impl Sockets {
     }
 
     /// Has the timer become readable after this time.
-    pub(crate) fn set_timer(&mut self, time: Duration) -> io::Result<()> {
+    fn set_timer(&mut self, time: Duration) -> io::Result<()> {
         if self.timer.is_none() {
             let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
             self.timer = Some(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?);
@@ -112,31 +119,32 @@ impl Sockets {
     }
 
     pub(crate) fn drop_timer(&mut self) {
+        self.pause = None;
         self.timer = None;
         self.new_timer = false;
     }
 
     /// The socket that an action which was not ready waits for, and what for.
-    pub(crate) fn awaited(&self, action: &Action<'_>) -> (BorrowedFd<'_>, PollFlags) {
-        let (chan, flags) = match action {
+    pub(crate) fn awaited(&self, action: &Action<'_>) -> (Chan, AwaitedSocket<'_>) {
+        let (chan, direction) = match action {
             Action::Write(chan, _) | Action::SendFile { to: chan, .. } => {
-                (*chan, PollFlags::POLLOUT)
+                (*chan, Direction::Output)
             }
-            Action::Connect(_) | Action::Close(_) => (Chan::Data, PollFlags::POLLOUT),
+            Action::Connect(_) | Action::Close(_) => (Chan::Data, Direction::Output),
             Action::Read(chan)
             | Action::ReceiveFile { from: chan, .. }
-            | Action::StartTls(chan, _) => (*chan, PollFlags::POLLIN),
-            _ => (Chan::Data, PollFlags::POLLIN),
+            | Action::StartTls(chan, _) => (*chan, Direction::Input),
+            _ => (Chan::Data, Direction::Input),
         };
         if let (Action::Accept, Some(port)) = (action, &self.port) {
-            return (port.as_fd(), flags);
+            return (chan, (port.as_fd(), direction));
         }
-        let stream = match (chan, &self.data) {
-            (Chan::Data, Some(data)) => data,
-            _ => &self.control,
+        let (chan, stream) = match (chan, &self.data) {
+            (Chan::Data, Some(data)) => (chan, data),
+            _ => (Chan::Control, &self.control),
         };
-        let flags = if stream.wants_write() { PollFlags::POLLOUT } else { flags };
-        (stream.socket().as_fd(), flags)
+        let direction = if stream.wants_write() { Direction::Output } else { direction };
+        (chan, (stream.socket().as_fd(), direction))
     }
 
     /// Tries an action on a socket once. `Pause`, `Run` and `End` are not for sockets, and a read

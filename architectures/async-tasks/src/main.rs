@@ -1,0 +1,32 @@
+//! A task for each connection, on a runtime whose threads steal work from each other.
+//!
+//! ```text
+//! task: accept ──▶ spawn ──▶ accept ──▶ …
+//!                    │
+//!                    ▼
+//!      ┌ worker: task, task, task ┐   steals from the other when it has none
+//!      └ worker: task, task, task ┘
+//!                    │ job
+//!                    ▼
+//!      blocking threads, as many as there are jobs that block
+//! ```
+//!
+//! Known weakness: a task may wake on another core than it slept on, with its data in the cache of
+//! the first, and each wake goes through queues that threads share. `async-per-core` answers it.
+
+use std::process::ExitCode;
+
+use common::Workers;
+use tokio::runtime::Builder;
+
+fn main() -> ExitCode {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    common::serve(&common::architecture!(Workers::Many(cores)), |server| {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(server.workers());
+        let runtime =
+            runtime.max_blocking_threads(async_tasks::BLOCKING_THREADS_MAX).enable_all().build()?;
+        // As a task, so that this thread is not one more that connections come from.
+        runtime.block_on(runtime.spawn(async_tasks::serve(server)))?
+    })
+}
