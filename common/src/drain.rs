@@ -3,9 +3,9 @@
 //! period. A second signal ends it at once.
 //!
 //! All of it happens in the signal handler, so that no architecture has a thread or a poll for it:
-//! the handler sets a flag, shuts the listening socket down (which wakes every thread in `accept`),
-//! and shuts the reading side of each connection that waits for a request (which wakes whoever
-//! waits there).
+//! the handler sets a flag, shuts each listening socket down (which wakes every thread in
+//! `accept`), and shuts the reading side of each connection that waits for a request (which wakes
+//! whoever waits there).
 //!
 //! **Invariant:** the handler calls only what is async-signal-safe (signal-safety(7)): atomics,
 //! `shutdown`, `kill`, `alarm`, `_exit`. A descriptor is shut down only while its [`Live`] says
@@ -28,7 +28,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 pub(crate) const CHILDREN_MAX: usize = 32_768;
 
 static DRAINING: AtomicBool = AtomicBool::new(false);
-static LISTENER: AtomicI32 = AtomicI32::new(-1);
+/// A signal to leave has come.
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
 static GRACE_S: AtomicU32 = AtomicU32::new(0);
 /// One slot for each descriptor that this process can have.
 static SLOTS: OnceLock<Box<[Slot]>> = OnceLock::new();
@@ -51,6 +52,8 @@ const BUSY: u8 = 1;
 const IDLE: u8 = 2;
 /// The handler is about to shut it down: its descriptor must stay open.
 const SHUTTING: u8 = 3;
+/// It is a listening socket, which stays open for as long as the process lives.
+const LISTENING: u8 = 4;
 
 /// A connection as the signal handler knows it. Dropping it must come before its descriptor is
 /// closed.
@@ -122,14 +125,20 @@ pub(crate) fn wait_for_connections() {
 }
 
 /// Takes over SIGTERM, SIGINT and SIGALRM.
-pub(crate) fn install(listener: RawFd, descriptors_max: usize, grace: Duration) -> io::Result<()> {
-    LISTENER.store(listener, SeqCst);
+pub(crate) fn install(descriptors_max: usize, grace: Duration) -> io::Result<()> {
     GRACE_S.store(grace.as_secs() as u32, SeqCst);
     // SAFETY: a Slot of zeros is VACANT. Zeroed pages are not touched before they are used.
     SLOTS.get_or_init(|| unsafe { Box::new_zeroed_slice(descriptors_max).assume_init() });
     handle(Signal::SIGTERM, on_leave, SaFlags::SA_RESTART)?;
     handle(Signal::SIGINT, on_leave, SaFlags::SA_RESTART)?;
     handle(Signal::SIGALRM, on_alarm, SaFlags::SA_RESTART)
+}
+
+/// From now on a signal shuts this listening socket down, which is never closed.
+pub(crate) fn add_listener(descriptor: RawFd) {
+    let slots = SLOTS.get().expect("install comes before the first listener");
+    slots[descriptor as usize].0.store(LISTENING, SeqCst);
+    SLOTS_USED.fetch_max(descriptor as usize + 1, SeqCst);
 }
 
 /// Makes room for children, which the signal is passed on to, and lets their ends interrupt a
@@ -198,29 +207,26 @@ fn has_parent() -> bool {
 extern "C" fn on_leave(_signal: i32) {
     let errno = Errno::last_raw();
     let has_parent = has_parent();
-    if DRAINING.swap(true, SeqCst) && LISTENER.load(SeqCst) == -1 {
+    DRAINING.store(true, SeqCst);
+    if SIGNALLED.swap(true, SeqCst) {
         if has_parent {
             return;
         }
         // SAFETY: _exit is async-signal-safe and does not return.
         unsafe { libc::_exit(1) };
     }
-    let listener = LISTENER.swap(-1, SeqCst);
-    // SAFETY: shutdown and alarm are async-signal-safe. The listener is open for as long as the
-    // process lives.
-    unsafe {
-        if !has_parent {
-            libc::shutdown(listener, libc::SHUT_RDWR);
-        }
-        libc::alarm(GRACE_S.load(SeqCst).max(1));
-    }
+    // SAFETY: alarm is async-signal-safe.
+    unsafe { libc::alarm(GRACE_S.load(SeqCst).max(1)) };
     if let Some(slots) = SLOTS.get() {
         for (descriptor, slot) in slots.iter().enumerate().take(SLOTS_USED.load(SeqCst)) {
             if slot.0.compare_exchange(IDLE, SHUTTING, SeqCst, SeqCst).is_ok() {
-                // SAFETY: as above; a slot that was idle has its descriptor open while it is
-                // SHUTTING.
+                // SAFETY: shutdown is async-signal-safe; a slot that was idle has its descriptor
+                // open while it is SHUTTING.
                 unsafe { libc::shutdown(descriptor as RawFd, libc::SHUT_RD) };
                 slot.0.store(IDLE, SeqCst);
+            } else if slot.0.load(SeqCst) == LISTENING && !has_parent {
+                // SAFETY: as above; a listening socket stays open.
+                unsafe { libc::shutdown(descriptor as RawFd, libc::SHUT_RDWR) };
             }
         }
     }

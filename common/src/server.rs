@@ -47,6 +47,7 @@ pub struct Server {
     settings: SharedSettings,
     limits: Arc<Limits>,
     workers: usize,
+    backlog: i32,
 }
 
 /// Runs a server from its command line to its end: the `main` of every architecture. `run` serves
@@ -94,14 +95,11 @@ impl Server {
         let users = users.transpose();
         let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
         let idle_timeout = Duration::from_secs(options.idle_timeout);
-        let listener =
-            listen(options, idle_timeout).map_err(|error| cannot_listen(options, &error))?;
-        drain::install(
-            listener.as_raw_fd(),
-            descriptors_max as usize,
-            Duration::from_secs(options.grace),
-        )
-        .map_err(|error| format!("cannot take over signals: {error}"))?;
+        let listener = listen(options.listen, options.backlog, idle_timeout, false)
+            .map_err(|error| cannot_listen(options, &error))?;
+        drain::install(descriptors_max as usize, Duration::from_secs(options.grace))
+            .map_err(|error| format!("cannot take over signals: {error}"))?;
+        drain::add_listener(listener.as_raw_fd());
         let reserved = RESERVED_DESCRIPTORS + users.count() as u64;
         let possible = descriptors_max.saturating_sub(reserved).max(1);
         let max_connections = options.max_connections.unwrap_or(possible);
@@ -132,7 +130,26 @@ impl Server {
             settings: Arc::new(settings),
             limits: Limits::new(max_connections as usize, max_per_ip as usize),
             workers: workers.min(max_connections as usize),
+            backlog: options.backlog,
         })
+    }
+
+    /// The same server on another listening socket at the same address, between which the kernel
+    /// shares new connections out (`SO_REUSEPORT`, socket(7)). Each must be accepted from. To be
+    /// made before workers are forked, so that a signal reaches it through its parent.
+    pub fn sibling(&self) -> io::Result<&'static Server> {
+        // Not before it is bound: a port that somebody else has would be shared with them.
+        SockRef::from(&self.listener).set_reuse_port(true)?;
+        let address = self.listener.local_addr()?;
+        let listener = listen(address, self.backlog, self.settings.idle_timeout, true)?;
+        drain::add_listener(listener.as_raw_fd());
+        Ok(Box::leak(Box::new(Server {
+            listener,
+            protocol: self.protocol,
+            settings: self.settings.clone(),
+            limits: self.limits.clone(),
+            ..*self
+        })))
     }
 
     /// How many workers the user wants, and no more than there may be connections.
@@ -257,9 +274,15 @@ fn raise_descriptor_limit() -> io::Result<u64> {
 
 /// Accepted sockets inherit the options and the timeouts, which saves system calls for each of
 /// them. (The timeout also makes a blocking `accept` return now and then, which it may.)
-fn listen(options: &Options, idle_timeout: Duration) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(options.listen), Type::STREAM, None)?;
+fn listen(
+    address: SocketAddr,
+    backlog: i32,
+    idle_timeout: Duration,
+    reuse_port: bool,
+) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
     socket.set_tcp_nodelay(true)?;
     // FTP's ABOR comes as urgent data (RFC 959 §4.1.3), which is to be read in its place.
     socket.set_out_of_band_inline(true)?;
@@ -267,8 +290,8 @@ fn listen(options: &Options, idle_timeout: Duration) -> io::Result<TcpListener> 
     // A write that cannot go on at once is waited for with poll, which knows the deadline: the
     // kernel's timeout begins anew with each of the writes that a reply is sent in.
     socket.set_write_timeout(Some(BRIEF))?;
-    socket.bind(&options.listen.into())?;
-    socket.listen(options.backlog)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
     Ok(socket.into())
 }
 

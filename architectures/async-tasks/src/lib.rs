@@ -42,7 +42,7 @@ const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 pub async fn serve(server: &'static Server) -> io::Result<()> {
     // SAFETY: the server listens for as long as the process lives.
     let listener = unsafe { BorrowedFd::borrow_raw(server.watch()?) };
-    let listener = watch(listener, Interest::READABLE)?;
+    let listener = watch(listener)?;
     // Nothing is ever sent: the channel is closed when the last task has let go of it.
     let (running, mut over) = mpsc::channel::<Infallible>(1);
     while !common::is_draining() {
@@ -50,13 +50,7 @@ pub async fn serve(server: &'static Server) -> io::Result<()> {
         coop::consume_budget().await;
         match server.accept_ready() {
             Ok(None) => {}
-            Ok(Some(conn)) => {
-                let running = running.clone();
-                tokio::spawn(async move {
-                    converse(conn).await;
-                    drop(running);
-                });
-            }
+            Ok(Some(conn)) => drop(tokio::spawn(converse(conn, running.clone()))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 listener.readable().await?.clear_ready();
             }
@@ -69,11 +63,10 @@ pub async fn serve(server: &'static Server) -> io::Result<()> {
 }
 
 /// Holds the whole conversation.
-async fn converse(mut conn: Conn) {
-    let interest = INPUT.add(Interest::WRITABLE);
+async fn converse(mut conn: Conn, _running: mpsc::Sender<Infallible>) {
     // SAFETY: its connection has it open, and is dropped after it.
     let control = unsafe { BorrowedFd::borrow_raw(conn.control_descriptor()) };
-    let Ok(control) = watch(control, interest) else {
+    let Ok(control) = watch(control) else {
         return;
     };
     let mut timer = pin!(sleep(Duration::MAX));
@@ -111,7 +104,7 @@ async fn wait(conn: &mut Conn, control: &Watched<'_>, mut timer: Pin<&mut Sleep>
     let on_data = async move {
         let (socket, direction) = on_data?;
         // What cannot be watched ends with its deadline.
-        let socket = watch(socket, Interest::READABLE.add(Interest::WRITABLE)).ok()?;
+        let socket = watch(socket).ok()?;
         Some(ready(&socket, Some(direction)).await)
     };
     tokio::select! {
@@ -146,7 +139,8 @@ async fn ready(socket: &Watched<'_>, direction: Option<Direction>) -> Ready {
     }
 }
 
-fn watch(socket: BorrowedFd<'_>, interest: Interest) -> io::Result<Watched<'_>> {
+fn watch(socket: BorrowedFd<'_>) -> io::Result<Watched<'_>> {
+    let interest = INPUT.add(Interest::WRITABLE);
     // SAFETY: a descriptor that is borrowed is open for as long as that.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }

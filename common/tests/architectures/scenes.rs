@@ -1,13 +1,12 @@
 //! Scenes of a conversation that take more than a line: what overtakes a transfer, who may use a
 //! data port, and what bytes a line is made of.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use socket2::{Domain, Socket, Type};
 
@@ -180,19 +179,20 @@ fn processes(server: &Server) -> Vec<String> {
     children.split_whitespace().map(str::to_owned).chain([own]).collect()
 }
 
-/// How many ports a server's processes listen on, each of which may be open in many of them.
+/// How many ports a server's processes listen on, each of which may be open in many of them, and
+/// have many sockets.
 fn listening(server: &Server) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let sockets: HashSet<String> = rows
+    let ports: HashMap<String, String> = rows
         .filter(|fields| fields[3] == "0A")
-        .map(|fields| format!("socket:[{}]", fields[9]))
+        .map(|fields| (format!("socket:[{}]", fields[9]), fields[1].to_owned()))
         .collect();
     let open = |pid: String| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     let links = processes(server).into_iter().flat_map(open);
     let links = links.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    let held: HashSet<PathBuf> =
-        links.filter(|link| sockets.contains(link.to_string_lossy().as_ref())).collect();
+    let held: HashSet<&String> =
+        links.filter_map(|link| ports.get(link.to_string_lossy().as_ref())).collect();
     held.len()
 }
 
