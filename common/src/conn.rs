@@ -20,6 +20,7 @@ use crate::server::Permit;
 use crate::session::{Action, Chan, Deadline, Event, Session};
 use crate::sockets::{Attempt, Sockets};
 use crate::stream::Buffer;
+use crate::tally::Share;
 
 /// The most that one turn moves, in bytes, and the most actions that it takes: afterwards others
 /// have theirs.
@@ -72,9 +73,12 @@ pub struct Conn {
     session: Box<dyn Session>,
     sockets: Sockets,
     permit: Permit,
+    share: Share,
     mode: Mode,
     turn: Turn,
     deadline: Clock,
+    /// A job has been handed over, and is not done.
+    job_is_out: bool,
     /// The session has been told that the server leaves.
     drained: bool,
     /// Control input has come to its end.
@@ -133,9 +137,11 @@ impl Conn {
             session,
             sockets: Sockets::new(control),
             permit,
+            share: Share::default(),
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
             turn: Turn::default(),
             deadline: Clock { phase: None, end: None },
+            job_is_out: false,
             drained: false,
             control_ended: false,
             lingering: None,
@@ -162,11 +168,19 @@ impl Conn {
         }
     }
 
-    /// For readiness architectures: makes all the progress that is possible now, within a turn.
+    /// For readiness architectures: makes all the progress that is possible now, within a turn; none
+    /// while a job is being done elsewhere.
     ///
     /// A session that panics is a mistake of ours, which ends its own conversation and no other.
     pub fn advance(&mut self) -> Wait {
-        let turn = || Buffer::lend(|buffer| self.take_turn(buffer));
+        if self.job_is_out {
+            return Wait::Ready;
+        }
+        let turn = || {
+            let wait = Buffer::lend(|buffer| self.take_turn(buffer));
+            self.share.count(self.session.requests());
+            wait
+        };
         catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
             tracing::error!("a session panicked, and is closed");
             Wait::End
@@ -176,6 +190,7 @@ impl Conn {
     /// The [`Job`] that [`advance`](Self::advance) handed over has been done. To be followed by
     /// `advance`.
     pub fn finish(&mut self, done: io::Result<Done>) {
+        self.job_is_out = false;
         self.session.handle(match done {
             Ok(done) => Event::Ran(done),
             Err(error) => Event::Failed(error),
@@ -283,6 +298,7 @@ impl Conn {
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
                     self.deadline = Clock { phase: None, end: None };
+                    self.job_is_out = true;
                     return Wait::Job(job);
                 }
                 Step::Linger => {

@@ -22,10 +22,12 @@ pub mod server;
 pub mod session;
 mod sockets;
 mod stream;
+mod tally;
 mod tls;
 pub mod users;
 
 pub use conn::{Conn, Wait};
 pub use drain::is_draining;
 pub use options::{Architecture, Shown, Workers};
-pub use server::{Server, back_off, serve};
+pub use server::{Server, back_off, serve, serve_with};
+pub use tally::work_as;

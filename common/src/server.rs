@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use clap::Args;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
@@ -21,11 +22,12 @@ use crate::conn::Conn;
 use crate::drain::{self, is_draining};
 use crate::limits::Limits;
 pub use crate::limits::Permit;
-use crate::options::{Architecture, Options, Shown};
+use crate::options::{Architecture, Crew, Options, Shown};
 use crate::ports::Passive;
 use crate::protocol::Protocol;
 use crate::session::{Settings, SharedSettings};
 use crate::sockets::is_transient;
+use crate::tally;
 use crate::users::Users;
 
 /// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
@@ -56,25 +58,36 @@ pub fn serve(
     architecture: &Architecture,
     run: impl FnOnce(&'static Server) -> io::Result<()>,
 ) -> ExitCode {
+    serve_with(architecture, |server, ()| run(server))
+}
+
+/// The same with flags of the architecture's own.
+pub fn serve_with<Own: Args>(
+    architecture: &Architecture,
+    run: impl FnOnce(&'static Server, Own) -> io::Result<()>,
+) -> ExitCode {
     log_to_standard_error();
-    let server = match Options::parse(architecture, std::env::args_os()) {
-        Ok((options, workers)) => Server::start(&options, workers),
+    let started = match Options::parse(architecture, std::env::args_os()) {
+        Ok((options, crew, own)) => {
+            crew.open_report().and_then(|report| Ok((Server::start(&options, &crew)?, own, report)))
+        }
         Err(Shown::Asked(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
         }
         Err(Shown::Mistake(line)) => Err(line),
     };
-    let server = match server {
-        Ok(server) => Box::leak(Box::new(server)),
+    let (server, own, report) = match started {
+        Ok((server, own, report)) => (Box::leak(Box::new(server)), own, report),
         Err(line) => {
             eprintln!("{}: {line}", architecture.name);
             return ExitCode::from(2);
         }
     };
-    let result = run(server);
+    let result = run(server, own);
     drain::wait_for_connections();
-    match result {
+    let reported = report.map_or(Ok(()), |file| tally::write(&file));
+    match result.and(reported) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error}", architecture.name);
@@ -85,7 +98,7 @@ pub fn serve(
 
 impl Server {
     /// Listens, and says so in one line on standard output. An error is a line for the user.
-    fn start(options: &Options, workers: usize) -> Result<Self, String> {
+    fn start(options: &Options, crew: &Crew) -> Result<Self, String> {
         let root = open_root(options)?;
         let tls = options.tls.config(options.listen)?;
         let descriptors_max =
@@ -120,6 +133,8 @@ impl Server {
             tls,
             now: coarse_now,
         };
+        let workers = crew.workers.min(max_connections as usize);
+        tally::install(workers).map_err(|error| format!("no memory to count in: {error}"))?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         // Whoever started us without caring for our output may have closed it.
         let _ =
@@ -129,7 +144,7 @@ impl Server {
             protocol: options.protocol,
             settings: Arc::new(settings),
             limits: Limits::new(max_connections as usize, max_per_ip as usize),
-            workers: workers.min(max_connections as usize),
+            workers,
             backlog: options.backlog,
         })
     }

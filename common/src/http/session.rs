@@ -59,6 +59,7 @@ pub struct Session {
     persistence: Persistence,
     ending: Ending,
     phase: u32,
+    requests: u32,
 }
 
 /// What is done once `output` has been sent.
@@ -113,6 +114,7 @@ impl Session {
             persistence: Persistence::Implied,
             ending: Ending::No,
             phase: 0,
+            requests: 0,
         }
     }
 
@@ -178,6 +180,7 @@ impl Session {
                 _ => match request::parse(rest) {
                     Parsed::Partial => break,
                     Parsed::Request(request) => {
+                        self.requests = self.requests.wrapping_add(1);
                         used += request.head_length;
                         self.answer(&request, &date);
                     }
@@ -407,6 +410,10 @@ fn status_of(error: &io::Error) -> Status {
 }
 
 impl crate::session::Session for Session {
+    fn requests(&self) -> u32 {
+        self.requests
+    }
+
     fn has_last_words(&self) -> bool {
         matches!(self.doing, Doing::Parse) && self.ending != Ending::No
     }
