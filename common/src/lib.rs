@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod conformance;
 pub mod conn;
+pub mod crew;
 mod drain;
 pub mod echo;
 pub mod ftp;
@@ -21,6 +22,7 @@ pub mod protocol;
 pub mod server;
 pub mod session;
 mod sockets;
+mod source;
 mod stream;
 mod tally;
 mod tls;
@@ -28,6 +30,7 @@ pub mod users;
 
 pub use conn::{Conn, Wait};
 pub use drain::is_draining;
-pub use options::{Architecture, Shown, Workers};
+pub use options::{Architecture, Shown, Workers, processors};
 pub use server::{Server, back_off, serve, serve_with};
+pub use source::Outbox;
 pub use tally::work_as;

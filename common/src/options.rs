@@ -34,6 +34,12 @@ pub enum Workers {
     Many(usize),
 }
 
+/// How many workers there are that each serve many connections, if the user does not say: one for
+/// each processor, and two at least, since one would be another architecture.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, |count| count.get().max(2))
+}
+
 /// Describes the architecture whose crate this is used in.
 #[macro_export]
 macro_rules! architecture {
@@ -51,13 +57,13 @@ pub(crate) const WORKERS_MAX: usize = 10_000;
 
 /// What the user asked for where there are many workers.
 #[derive(Debug)]
-pub(crate) struct Crew {
-    pub(crate) workers: usize,
+pub(crate) struct WorkerOptions {
+    pub(crate) count: usize,
     /// Where to say what each of them has had.
     pub(crate) report: Option<PathBuf>,
 }
 
-impl Crew {
+impl WorkerOptions {
     /// Before anybody is served, so that a mistake is told in time.
     pub(crate) fn open_report(&self) -> Result<Option<File>, String> {
         let open = |path: &PathBuf| {
@@ -142,7 +148,7 @@ impl Options {
     pub(crate) fn parse<Own: Args>(
         architecture: &Architecture,
         arguments: impl IntoIterator<Item = OsString>,
-    ) -> Result<(Self, Crew, Own), Shown> {
+    ) -> Result<(Self, WorkerOptions, Own), Shown> {
         let command = Command::new(architecture.name).version(env!("CARGO_PKG_VERSION"));
         let mut command = Options::augment_args(command).about(architecture.about);
         match architecture.workers {
@@ -168,7 +174,7 @@ impl Options {
             )));
         }
         let report = matches.try_get_one::<PathBuf>("report-workers").ok().flatten().cloned();
-        Ok((options, Crew { workers, report }, own))
+        Ok((options, WorkerOptions { count: workers, report }, own))
     }
 }
 

@@ -4,8 +4,8 @@
 //! socket options or other limits than the rest.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,17 +16,18 @@ use clap::Args;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::conn::Conn;
 use crate::drain::{self, is_draining};
 use crate::limits::Limits;
 pub use crate::limits::Permit;
-use crate::options::{Architecture, Crew, Options, Shown};
+use crate::options::{Architecture, Options, Shown, WorkerOptions};
 use crate::ports::Passive;
 use crate::protocol::Protocol;
 use crate::session::{Settings, SharedSettings};
 use crate::sockets::is_transient;
+use crate::source::{Outbox, Source, listen};
 use crate::tally;
 use crate::users::Users;
 
@@ -38,13 +39,11 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// How long to wait when the machine has run out of something that it will have again.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How long a blocking write may block by itself.
-const BRIEF: Duration = Duration::from_millis(1);
 
 /// A server that is listening.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    source: Source,
     protocol: Protocol,
     settings: SharedSettings,
     limits: Arc<Limits>,
@@ -68,9 +67,9 @@ pub fn serve_with<Own: Args>(
 ) -> ExitCode {
     log_to_standard_error();
     let started = match Options::parse(architecture, std::env::args_os()) {
-        Ok((options, crew, own)) => {
-            crew.open_report().and_then(|report| Ok((Server::start(&options, &crew)?, own, report)))
-        }
+        Ok((options, workers, own)) => workers
+            .open_report()
+            .and_then(|report| Ok((Server::start(&options, &workers)?, own, report))),
         Err(Shown::Asked(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
@@ -98,7 +97,7 @@ pub fn serve_with<Own: Args>(
 
 impl Server {
     /// Listens, and says so in one line on standard output. An error is a line for the user.
-    fn start(options: &Options, crew: &Crew) -> Result<Self, String> {
+    fn start(options: &Options, workers: &WorkerOptions) -> Result<Self, String> {
         let root = open_root(options)?;
         let tls = options.tls.config(options.listen)?;
         let descriptors_max =
@@ -133,14 +132,14 @@ impl Server {
             tls,
             now: coarse_now,
         };
-        let workers = crew.workers.min(max_connections as usize);
+        let workers = workers.count.min(max_connections as usize);
         tally::install(workers).map_err(|error| format!("no memory to count in: {error}"))?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         // Whoever started us without caring for our output may have closed it.
         let _ =
             writeln!(io::stdout(), "listening on {address}").and_then(|()| io::stdout().flush());
         Ok(Server {
-            listener,
+            source: Source::Listener(listener),
             protocol: options.protocol,
             settings: Arc::new(settings),
             limits: Limits::new(max_connections as usize, max_per_ip as usize),
@@ -153,18 +152,31 @@ impl Server {
     /// shares new connections out (`SO_REUSEPORT`, socket(7)). Each must be accepted from. To be
     /// made before workers are forked, so that a signal reaches it through its parent.
     pub fn sibling(&self) -> io::Result<&'static Server> {
+        let own = SockRef::from(&self.source);
         // Not before it is bound: a port that somebody else has would be shared with them.
-        SockRef::from(&self.listener).set_reuse_port(true)?;
-        let address = self.listener.local_addr()?;
+        own.set_reuse_port(true)?;
+        let address = own.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
         let listener = listen(address, self.backlog, self.settings.idle_timeout, true)?;
-        drain::add_listener(listener.as_raw_fd());
-        Ok(Box::leak(Box::new(Server {
-            listener,
+        Ok(self.with(Source::Listener(listener)))
+    }
+
+    /// The same server for a worker that takes connections from whoever accepts them. To be made
+    /// before the worker is forked, so that a signal reaches it through its parent, and what waits
+    /// in it outlives the worker.
+    pub fn inbox(&self, worker: usize) -> io::Result<(Outbox, &'static Server)> {
+        let (outbox, inbox) = Outbox::new(worker, self.settings.idle_timeout)?;
+        Ok((outbox, self.with(Source::Inbox(inbox))))
+    }
+
+    fn with(&self, source: Source) -> &'static Server {
+        drain::add_listener(source.as_fd().as_raw_fd());
+        Box::leak(Box::new(Server {
+            source,
             protocol: self.protocol,
             settings: self.settings.clone(),
             limits: self.limits.clone(),
             ..*self
-        })))
+        }))
     }
 
     /// How many workers the user wants, and no more than there may be connections.
@@ -182,21 +194,33 @@ impl Server {
     pub fn accept_or(&self, mut interrupted: impl FnMut()) -> Option<Conn> {
         while !is_draining() {
             interrupted();
-            match accept(&self.listener, 0) {
-                Ok((control, peer)) => {
-                    let timeout = Some(self.settings.idle_timeout);
-                    if let Some(conn) = self.admit(control, peer, timeout) {
-                        return Some(conn);
-                    }
-                }
-                Err(error) => {
-                    if let Some(pause) = Self::after_failure(&error) {
-                        std::thread::sleep(pause);
-                    }
-                }
+            let Some((control, peer)) = self.try_accept() else { continue };
+            let timeout = Some(self.settings.idle_timeout);
+            if let Some(conn) = self.admit(control, peer, timeout) {
+                return Some(conn);
             }
         }
         None
+    }
+
+    /// Waits for a connection to be passed on to somebody, and does `interrupted` like
+    /// [`accept_or`](Self::accept_or).
+    pub fn accept_to_pass(&self, mut interrupted: impl FnMut()) -> Option<TcpStream> {
+        while !is_draining() {
+            interrupted();
+            if let Some((connection, _)) = self.try_accept() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn try_accept(&self) -> Option<(TcpStream, IpAddr)> {
+        let accepted = self.source.accept(0);
+        if let Some(pause) = accepted.as_ref().err().and_then(Self::after_failure) {
+            std::thread::sleep(pause);
+        }
+        accepted.ok()
     }
 
     /// Takes one connection, whose socket does not block either; `None` if it was turned away. For
@@ -206,7 +230,7 @@ impl Server {
         if is_draining() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        match accept(&self.listener, libc::SOCK_NONBLOCK) {
+        match self.source.accept(libc::SOCK_NONBLOCK) {
             Ok((control, peer)) => Ok(self.admit(control, peer, None)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Err(error) if Self::after_failure(&error).is_some() => Err(error),
@@ -217,8 +241,8 @@ impl Server {
     /// The listening socket for a reactor to watch; from now on it does not block. It becomes
     /// readable also when the server is leaving.
     pub fn watch(&self) -> io::Result<RawFd> {
-        self.listener.set_nonblocking(true)?;
-        Ok(self.listener.as_raw_fd())
+        SockRef::from(&self.source).set_nonblocking(true)?;
+        Ok(self.source.as_fd().as_raw_fd())
     }
 
     /// Joins a session to the socket, or turns the client away in words where there is no room.
@@ -228,6 +252,7 @@ impl Server {
             return Some(Conn::new(control, session, permit, timeout));
         }
         tracing::warn!(%peer, "turned away: too many connections");
+        tally::count_lost();
         // As far as it goes without waiting: whoever is turned away must not hold up the others.
         let socket = SockRef::from(&control);
         let _ = socket
@@ -287,29 +312,6 @@ fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(wanted)
 }
 
-/// Accepted sockets inherit the options and the timeouts, which saves system calls for each of
-/// them. (The timeout also makes a blocking `accept` return now and then, which it may.)
-fn listen(
-    address: SocketAddr,
-    backlog: i32,
-    idle_timeout: Duration,
-    reuse_port: bool,
-) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(reuse_port)?;
-    socket.set_tcp_nodelay(true)?;
-    // FTP's ABOR comes as urgent data (RFC 959 §4.1.3), which is to be read in its place.
-    socket.set_out_of_band_inline(true)?;
-    socket.set_read_timeout(Some(idle_timeout))?;
-    // A write that cannot go on at once is waited for with poll, which knows the deadline: the
-    // kernel's timeout begins anew with each of the writes that a reply is sent in.
-    socket.set_write_timeout(Some(BRIEF))?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
-}
-
 fn cannot_listen(options: &Options, error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -320,23 +322,4 @@ fn cannot_listen(options: &Options, error: &io::Error) -> String {
         _ => "choose another with --listen",
     };
     format!("cannot listen on {}: {error}; {advice}", options.listen)
-}
-
-/// accept4(2), which makes a socket non-blocking in the same system call, and which a signal
-/// interrupts: std has neither.
-#[allow(unsafe_code, reason = "accept4 fills in an address and returns a descriptor")]
-fn accept(listener: &TcpListener, flags: i32) -> io::Result<(TcpStream, IpAddr)> {
-    let descriptor = listener.as_raw_fd();
-    // SAFETY: accept4 writes an address of at most the length it is given, and says which; the
-    // descriptor that it returns is new, and nobody else's.
-    let (socket, address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            match libc::accept4(descriptor, storage.cast(), length, flags | libc::SOCK_CLOEXEC) {
-                -1 => Err(io::Error::last_os_error()),
-                accepted => Ok(OwnedFd::from_raw_fd(accepted)),
-            }
-        })
-    }?;
-    let peer = address.as_socket().as_ref().map(SocketAddr::ip);
-    Ok((TcpStream::from(socket), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }

@@ -52,6 +52,24 @@ pub fn work_as(worker: usize) {
     OWN.set(TALLIES.get().and_then(|tallies| tallies.get(worker)));
 }
 
+/// How many connections of that worker have ended.
+pub(crate) fn ended(worker: usize) -> u64 {
+    TALLIES.get().map_or(0, |tallies| tallies[worker].ended.load(Relaxed))
+}
+
+/// That worker has died, and its connections have ended with it.
+pub(crate) fn bury(worker: usize) {
+    if let Some(tallies) = TALLIES.get() {
+        let tally = &tallies[worker];
+        tally.ended.store(tally.connections.load(Relaxed), Relaxed);
+    }
+}
+
+/// This worker has had a connection that never became a conversation.
+pub(crate) fn count_lost() {
+    Share::default().count(0);
+}
+
 /// One connection's part in the counts.
 #[derive(Debug, Default)]
 pub(crate) struct Share {

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod contestant;
+mod coverage;
 mod definition;
 mod machine;
 mod peer;
@@ -76,7 +77,11 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     /// Names the architectures and the workloads
-    List,
+    List {
+        /// Print what books and papers know of which architecture: architectures/README.md
+        #[arg(long)]
+        coverage: bool,
+    },
     /// Measures, records, reports
     Run(RunOptions),
     /// Generates results/README.md from the raw records
@@ -98,6 +103,9 @@ struct RunOptions {
     /// Only this architecture (may be repeated) [default: all]
     #[arg(long, value_name = "NAME")]
     architecture: Vec<String>,
+    /// Also the variants of architectures
+    #[arg(long)]
+    variants: bool,
     /// Beside the servers of other people that are on this machine
     #[arg(long)]
     peers: bool,
@@ -137,7 +145,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
     let peers = line.contestants.unwrap_or_else(|| catalogue.root.join("bench/contestants"));
     match line.command {
-        Command::List => {
+        Command::List { coverage: true } => {
+            print!("{}", coverage::text(&catalogue)?);
+            Ok(0)
+        }
+        Command::List { coverage: false } => {
             list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?);
             Ok(0)
         }
@@ -160,6 +172,10 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
     println!("Architectures:");
     for one in &catalogue.architectures {
         println!("  {:24} {}", one.name, one.description);
+    }
+    println!("\nVariants (run where they are named, and with --variants):");
+    for one in &catalogue.variants {
+        println!("  {:28} {}", one.name, one.description);
     }
     println!("\nFloors:");
     for one in &catalogue.floors {
@@ -218,6 +234,7 @@ fn measure(
     let chosen_by_hand = own_folder
         || !options.workload.is_empty()
         || !options.architecture.is_empty()
+        || options.variants
         || !options.peer.is_empty()
         || options.blocks.is_some()
         || options.seconds.is_some();
@@ -234,8 +251,11 @@ fn measure(
         let seconds = options.seconds.map(|seconds| seconds * 1000);
         workload.duration_ms = seconds.unwrap_or(workload.duration_ms);
     }
-    let all = &catalogue.architectures;
-    let mut contestants = pick("architecture", all, &options.architecture, |one| &one.name)?;
+    let all = catalogue.with_variants();
+    let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
+    if options.architecture.is_empty() && !options.variants {
+        contestants.retain(|one| catalogue.architectures.contains(one));
+    }
     if workloads.iter().any(|workload| workload.floor) {
         contestants.extend(catalogue.floors.clone());
     }
@@ -322,19 +342,20 @@ fn interrupted_by_signals() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
-    require_programs(&catalogue.architectures)?;
+    let all = catalogue.with_variants();
+    require_programs(&all)?;
     let stop = interrupted_by_signals()?;
     let stage = Stage::new(Placement::unpinned(), None, CHECK_FILE_BYTES)?;
     let root = stage.root_with_file("check.bin", CHECK_FILE_BYTES)?;
     let mut wrong = 0;
-    for contestant in &catalogue.architectures {
+    for contestant in &all {
         for protocol in PROTOCOLS {
             if stop.load(Ordering::SeqCst) {
                 return Ok(INTERRUPTED);
             }
             let faults = check_one(&stage, contestant, protocol, &root);
             let verdict = if faults.is_empty() { "ok".to_owned() } else { faults.join("; ") };
-            println!("{:24} {:6} {verdict}", contestant.name, protocol_name(protocol));
+            println!("{:28} {:6} {verdict}", contestant.name, protocol_name(protocol));
             wrong += faults.len();
         }
     }

@@ -1,0 +1,42 @@
+//! Reactors in threads of their own, and one pool of threads for all their jobs.
+//!
+//! ```text
+//!            ┌▶ listener ─▶ reactor: its connections ─┐             ┌▶ thread: job
+//!   kernel ──┼▶ listener ─▶ reactor: its connections ─┼▶ the pool ──┼▶ thread: job
+//!            └▶ listener ─▶ reactor: its connections ─┘             └▶ thread: job
+//! ```
+//!
+//! Each outcome goes back to the reactor that its job came from, by its ticket.
+//!
+//! Known weakness: who has a connection keeps it, however busy, and all threads want the pool's
+//! queue. `async-tasks` answers the first.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use common::crew::Threads;
+use common::{Server, Workers};
+use evented_pool::{Flags, jobs};
+
+/// What each reactor takes connections from: known when it is known how many there are.
+static SOURCES: OnceLock<Vec<&'static Server>> = OnceLock::new();
+
+fn main() -> ExitCode {
+    let workers = Workers::Many(common::processors());
+    common::serve_with(&common::architecture!(workers), |server, flags: Flags| {
+        let pool = Arc::new(flags.pool()?);
+        let threads = Threads::spawn(server.workers(), move |worker| {
+            let source = SOURCES.wait()[worker];
+            if let Err(error) = evented::run_with(source, evented::watch, jobs(&pool)) {
+                tracing::error!(%error, "a reactor cannot go on");
+            }
+        })?;
+        let mut sources = vec![server];
+        while sources.len() < threads.count() {
+            sources.push(server.sibling()?);
+        }
+        SOURCES.get_or_init(|| sources);
+        threads.join();
+        Ok(())
+    })
+}
