@@ -1,16 +1,18 @@
 # Each recipe is one line; what is behind it is in Rust, but for pyftpdlib's tests, which are in Python.
 
-.PHONY: build test conformance bench bench-peers bench-micro report check fuzz lint doc clean
+.PHONY: build test conformance bench bench-client bench-peers bench-micro report check fuzz lint doc clean
 
 build: ; cargo build --release --workspace --bins
 test: ; cargo build --workspace --bins && cargo test --workspace
 conformance: ; python3 common/tests/pyftpdlib/conformance.py
 bench: build ; ./target/release/arena run
+bench-client: build ; ./target/release/arena calibrate
 bench-peers: build ; ./target/release/arena run --peers
 bench-micro: ; cargo bench -p common
 report: build ; ./target/release/arena report
 check: build ; ./target/release/arena check
-fuzz: ; mkdir -p target/fuzz/ftp && cd common && cargo +nightly fuzz run ftp ../target/fuzz/ftp fuzz/corpus/ftp -- -runs=1000000 -max_len=4096
+fuzz: fuzz-ftp fuzz-http
+fuzz-%: ; mkdir -p target/fuzz/$* && cd common && cargo +nightly fuzz run $* ../target/fuzz/$* fuzz/corpus/$* -- -runs=1000000 -max_len=4096
 lint: ; cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
 doc: ; RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 clean: ; cargo clean

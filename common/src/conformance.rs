@@ -280,7 +280,8 @@ impl<'a> Stage<'a> {
 
     /// Delivers control input beside what is pending, if there is some and it is wanted now.
     fn interrupt(&mut self, session: &mut dyn Session, pending: &Pending) -> bool {
-        if self.drain == Drain::Coming && *pending == Pending::Read(Chan::Control) {
+        let idle = *pending == Pending::Read(Chan::Control) && !session.is_receiving();
+        if self.drain == Drain::Coming && idle {
             self.drain = Drain::Gone;
             session.handle(Event::Drain);
             return true;

@@ -6,7 +6,7 @@
 //! bounded.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::clock::Clock;
 use crate::drain::{Live, is_draining};
 use crate::job::{Done, Job};
-use crate::server::Permit;
-use crate::session::{Action, Chan, Deadline, Event, Session};
+use crate::server::{Accepted, Permit};
+use crate::session::{Action, Chan, Event, Session};
 use crate::sockets::{Attempt, Sockets};
 use crate::stream::Buffer;
 use crate::tally::Share;
@@ -102,14 +103,6 @@ struct Turn {
     actions: usize,
 }
 
-/// When the present phase ends. A blocking read that is the first of its phase leaves the clock
-/// unread: the kernel counts for it, and most phases have no second.
-#[derive(Debug)]
-struct Clock {
-    phase: Option<u32>,
-    end: Option<Instant>,
-}
-
 /// What is known after an action has been tried.
 enum Step {
     Answer(Event<'static>),
@@ -124,23 +117,19 @@ enum Step {
 }
 
 impl Conn {
-    /// Joins a session to a socket that blocks for `timeout` at most, as the socket's options say,
-    /// or, with none, to one that does not block.
-    pub(crate) fn new(
-        control: TcpStream,
-        session: Box<dyn Session>,
-        permit: Permit,
-        timeout: Option<Duration>,
-    ) -> Self {
+    /// Of a connection whose socket blocks for `timeout` at most, as the socket's options say, or,
+    /// with none, does not block.
+    pub(crate) fn new(accepted: Accepted, timeout: Option<Duration>) -> Self {
+        let Accepted { live, session, control, permit } = accepted;
         Conn {
-            live: Live::new(control.as_raw_fd()),
+            live,
             session,
             sockets: Sockets::new(control),
             permit,
             share: Share::default(),
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
             turn: Turn::default(),
-            deadline: Clock { phase: None, end: None },
+            deadline: Clock::default(),
             job_is_out: false,
             drained: false,
             control_ended: false,
@@ -208,7 +197,7 @@ impl Conn {
 
     /// Whether the present wait has lasted too long; then [`time_out`](Self::time_out).
     pub fn is_late(&self, now: Instant) -> bool {
-        self.deadline.end.is_some_and(|end| end <= now)
+        self.deadline.end().is_some_and(|end| end <= now)
     }
 
     /// The deadline has passed. To be followed by [`advance`](Self::advance).
@@ -237,7 +226,7 @@ impl Conn {
         let action = self.session.poll();
         let control = |direction| Some((self.sockets.control().as_fd(), direction));
         let input_beside =
-            if accepts && admits_control(&action) { control(Direction::Input) } else { None };
+            if accepts && action.admits_control() { control(Direction::Input) } else { None };
         match (self.lingering, action) {
             (Some(_), _) => Awaited { control: control(Direction::Input), data: None },
             (None, Action::Pause) => Awaited { control: input_beside, data: None },
@@ -250,7 +239,7 @@ impl Conn {
 
     /// When the present wait has lasted too long.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.end
+        self.deadline.end()
     }
 
     /// The data sockets and the timer that have appeared since this was last asked. A reactor
@@ -291,13 +280,13 @@ impl Conn {
                 }
                 Step::NotReady => {
                     self.turn = Turn::default();
-                    self.deadline.start(self.session.deadline());
+                    self.deadline.start(self.session.deadline(), Instant::now);
                     return Wait::Ready;
                 }
                 Step::Fruitless => break,
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
-                    self.deadline = Clock { phase: None, end: None };
+                    self.deadline = Clock::default();
                     self.job_is_out = true;
                     return Wait::Job(job);
                 }
@@ -311,7 +300,7 @@ impl Conn {
         }
         self.turn = Turn::default();
         // Whoever has had a turn is not late with what it waited for before that.
-        self.deadline.start(self.session.deadline());
+        self.deadline.start(self.session.deadline(), Instant::now);
         Wait::Turn
     }
 
@@ -321,13 +310,13 @@ impl Conn {
             // A job is handed over once, so that what is asked here is answered here.
             let beside = match self.session.poll() {
                 Action::Run(job) => return Step::Job(job),
-                action => admits_control(&action),
+                action => action.admits_control(),
             };
             if beside && let Some(step) = self.read_beside(buffer) {
                 return step;
             }
         }
-        self.sockets.has_last_words = self.session.has_last_words();
+        self.sockets.holds_back = self.session.has_last_words() || self.session.more_follows();
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(buffer),
@@ -342,7 +331,7 @@ impl Conn {
 
     /// A reactor looks at deadlines now and then only, so that a pause has a timer for it.
     fn pause(&mut self) -> Step {
-        let end = self.deadline.start(self.session.deadline());
+        let end = self.deadline.start(self.session.deadline(), Instant::now);
         self.sockets.pause = Some(end.saturating_duration_since(Instant::now()));
         if self.sockets.pause == Some(Duration::ZERO) {
             self.sockets.drop_timer();
@@ -385,32 +374,36 @@ impl Conn {
         step.unwrap_or(end)
     }
 
-    /// Waits for a request: the one wait that a leaving server ends.
+    /// Waits for a request, which is the one wait that a leaving server ends, or for more of one.
     fn read_request(&mut self, buffer: &mut Buffer) -> Step {
         if self.control_ended {
             return self.end_of_control();
         }
+        let idle = !self.session.is_receiving();
         // What is secured is read without waiting: a piece of a record is not a request yet.
         let waits = self.mode != Mode::Readiness && !self.sockets.control_is_secured();
         if !waits && !self.sockets.control_readable {
-            return self.go_idle();
+            return if idle { self.go_idle() } else { Step::NotReady };
         }
         if waits {
             self.limit_blocking();
-            self.live.idle();
+            if idle {
+                self.live.idle();
+            }
         }
-        if is_draining() {
+        if idle && is_draining() {
             return self.drain();
         }
         let result = self.sockets.read_control(0, buffer);
         self.live.busy();
         match result {
             Ok(1..) => Step::Input(Chan::Control),
-            Ok(0) if is_draining() => self.drain(),
+            Ok(0) if idle && is_draining() => self.drain(),
             Ok(0) => self.end_of_control(),
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => Step::Fruitless,
-                io::ErrorKind::WouldBlock if !waits => self.go_idle(),
+                io::ErrorKind::WouldBlock if !waits && idle => self.go_idle(),
+                io::ErrorKind::WouldBlock if !waits => Step::NotReady,
                 io::ErrorKind::WouldBlock => Step::Answer(Event::TimedOut),
                 _ => Step::Answer(Event::Failed(error)),
             },
@@ -488,7 +481,7 @@ impl Conn {
         self.sockets.end_control();
         let _ = self.sockets.control().shutdown(Shutdown::Write);
         self.lingering = Some(0);
-        self.deadline = Clock { phase: None, end: Some(Instant::now() + LINGER) };
+        self.deadline = Clock::ending_at(Instant::now() + LINGER);
         self.linger(buffer)
     }
 
@@ -522,48 +515,10 @@ impl From<Attempt> for Step {
     }
 }
 
-impl Clock {
-    /// The phase has begun, or goes on.
-    fn start(&mut self, deadline: Deadline) -> Instant {
-        if self.phase != Some(deadline.phase) {
-            self.phase = Some(deadline.phase);
-            self.end = None;
-        }
-        *self.end.get_or_insert_with(|| Instant::now() + deadline.limit)
-    }
-
-    /// What is left of the phase, without looking at the clock if it has just begun.
-    fn remaining_unread(&mut self, deadline: Deadline) -> Duration {
-        if self.phase == Some(deadline.phase) {
-            return self.start(deadline).saturating_duration_since(Instant::now());
-        }
-        self.phase = Some(deadline.phase);
-        self.end = None;
-        deadline.limit
-    }
-
-    fn remaining(&self) -> Duration {
-        self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()))
-    }
-}
-
 fn poll_fd((socket, direction): AwaitedSocket<'_>) -> PollFd<'_> {
     let flags = match direction {
         Direction::Input => PollFlags::POLLIN,
         Direction::Output => PollFlags::POLLOUT,
     };
     PollFd::new(socket, flags)
-}
-
-/// Whether control input is to be seen while this action is pending.
-fn admits_control(action: &Action<'_>) -> bool {
-    match action {
-        Action::Read(chan)
-        | Action::Write(chan, _)
-        | Action::SendFile { to: chan, .. }
-        | Action::ReceiveFile { from: chan, .. }
-        | Action::StartTls(chan, _) => *chan == Chan::Data,
-        Action::Accept | Action::Connect(_) | Action::Pause => true,
-        Action::Listen(_) | Action::Close(_) | Action::Run(_) | Action::End => false,
-    }
 }

@@ -58,7 +58,7 @@ const LISTENING: u8 = 4;
 /// A connection as the signal handler knows it. Dropping it must come before its descriptor is
 /// closed.
 #[derive(Debug)]
-pub(crate) struct Live(RawFd);
+pub struct Live(RawFd);
 
 impl Live {
     pub(crate) fn new(descriptor: RawFd) -> Self {
@@ -71,12 +71,12 @@ impl Live {
 
     /// From now on a signal ends the reading side of this connection. Whoever calls this must look
     /// at [`is_draining`] afterwards: a signal that came before has not.
-    pub(crate) fn idle(&self) {
+    pub fn idle(&self) {
         self.change(BUSY, IDLE);
     }
 
     /// From now on a signal leaves this connection alone.
-    pub(crate) fn busy(&self) {
+    pub fn busy(&self) {
         self.change(IDLE, BUSY);
     }
 

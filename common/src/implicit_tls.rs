@@ -65,6 +65,14 @@ impl Session for Secured {
         matches!(self.step, Step::Within) && self.within.has_last_words()
     }
 
+    fn more_follows(&self) -> bool {
+        matches!(self.step, Step::Within) && self.within.more_follows()
+    }
+
+    fn is_receiving(&self) -> bool {
+        matches!(self.step, Step::Within) && self.within.is_receiving()
+    }
+
     fn accepts_control(&self) -> bool {
         matches!(self.step, Step::Within) && self.within.accepts_control()
     }

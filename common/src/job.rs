@@ -33,6 +33,8 @@ pub enum Job {
     /// Open a regular file for reading: [`Done::File`]. Anything else (a directory, a FIFO) is
     /// refused.
     Open(Root, PathBuf),
+    /// The same, but a file of at most so many bytes is read whole and closed: [`Done::Contents`].
+    OpenOrRead(Root, PathBuf, usize),
     /// Open a file for writing: [`Done::File`]. One that is new gets these permission bits, less
     /// those that the process's mask takes away.
     Create(Root, PathBuf, Create, u32),
@@ -113,6 +115,8 @@ pub enum Done {
     Nothing,
     /// An open file, and what it was when it was opened.
     File(File, Status),
+    /// All of a file, as it was read, and what it was when it was opened.
+    Contents(Vec<u8>, Status),
     /// What a name stands for.
     Status(Status),
     /// The next names of a directory, and what is to be asked for the rest, if there is one.
@@ -182,6 +186,7 @@ impl Job {
     pub fn run(self) -> io::Result<Done> {
         match self {
             Job::Open(root, path) => opened(open(&root, &path)),
+            Job::OpenOrRead(root, path, bytes_max) => open_or_read(&root, &path, bytes_max),
             Job::Create(root, path, create, mode) => {
                 opened(open_for_writing(&root, &path, create, mode))
             }
@@ -218,6 +223,18 @@ impl Job {
             }
             Job::Verify(hash, password) => hash.is_of(&password).map(Done::Verified),
         }
+    }
+}
+
+impl Done {
+    /// Of a file that was opened to be read or written. Anything but a regular file is refused.
+    pub fn of_opened(file: File) -> io::Result<Self> {
+        opened(regular(cap_std::fs::File::from_std(file)))
+    }
+
+    /// Of what was opened to be looked at.
+    pub fn of_found(file: &File) -> io::Result<Self> {
+        Ok(Done::Status(Status::of(&Metadata::from_file(file)?)))
     }
 }
 
@@ -288,6 +305,17 @@ fn open(root: &Dir, path: &Path) -> io::Result<(File, Status)> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK);
     regular(root.open_with(path, &options)?)
+}
+
+fn open_or_read(root: &Dir, path: &Path, bytes_max: usize) -> io::Result<Done> {
+    let (file, status) = open(root, path)?;
+    if status.length > bytes_max as u64 {
+        return Ok(Done::File(file, status));
+    }
+    match read(file, 0, status.length as usize, Vec::new())? {
+        Done::Piece(_, bytes) => Ok(Done::Contents(bytes, status)),
+        done => Ok(done),
+    }
 }
 
 fn open_for_writing(

@@ -4,6 +4,7 @@
 //! An architecture's `main` calls [`serve`] and decides who accepts and who runs which connection.
 
 pub mod certificate;
+pub mod clock;
 pub mod conformance;
 pub mod conn;
 pub mod crew;
@@ -15,22 +16,23 @@ mod implicit_tls;
 pub mod job;
 mod limits;
 mod options;
+mod partial;
 pub mod password;
 pub mod ports;
 pub mod process;
 pub mod protocol;
 pub mod server;
 pub mod session;
-mod sockets;
+pub mod sockets;
 mod source;
 mod stream;
 mod tally;
-mod tls;
+pub mod tls;
 pub mod users;
 
 pub use conn::{Conn, Wait};
-pub use drain::is_draining;
+pub use drain::{Live, is_draining};
 pub use options::{Architecture, Shown, Workers, processors};
-pub use server::{Server, back_off, serve, serve_with};
+pub use server::{Accepted, Server, back_off, serve, serve_with};
 pub use source::Outbox;
 pub use tally::work_as;

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,13 +19,14 @@ use nix::time::{ClockId, clock_gettime};
 use socket2::SockRef;
 
 use crate::conn::Conn;
-use crate::drain::{self, is_draining};
+use crate::drain::{self, Live, is_draining};
+use crate::http::Files;
 use crate::limits::Limits;
 pub use crate::limits::Permit;
 use crate::options::{Architecture, Options, Shown, WorkerOptions};
 use crate::ports::Passive;
 use crate::protocol::Protocol;
-use crate::session::{Settings, SharedSettings};
+use crate::session::{Session, Settings, SharedSettings};
 use crate::sockets::is_transient;
 use crate::source::{Outbox, Source, listen};
 use crate::tally;
@@ -34,6 +35,9 @@ use crate::users::Users;
 /// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
 /// being served.
 const RESERVED_DESCRIPTORS: u64 = 64;
+/// Which part of the descriptors is set aside for files that HTTP keeps open, and how many at most.
+const KEPT_OPEN_PART: u64 = 16;
+const KEPT_OPEN_MAX: u64 = 1024;
 /// More than any server here needs. Some machines have no limit to speak of, and each descriptor
 /// has a slot in a table.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
@@ -49,6 +53,19 @@ pub struct Server {
     limits: Arc<Limits>,
     workers: usize,
     backlog: i32,
+}
+
+/// A connection that has been accepted, in parts, for an executor of its own. They are to be
+/// dropped in this order.
+pub struct Accepted {
+    /// Lets go of the socket before that is closed. It is busy.
+    pub live: Live,
+    /// The conversation.
+    pub session: Box<dyn Session>,
+    /// The socket.
+    pub control: TcpStream,
+    /// Its place among those that count.
+    pub permit: Permit,
 }
 
 /// Runs a server from its command line to its end: the `main` of every architecture. `run` serves
@@ -112,7 +129,8 @@ impl Server {
         drain::install(descriptors_max as usize, Duration::from_secs(options.grace))
             .map_err(|error| format!("cannot take over signals: {error}"))?;
         drain::add_listener(listener.as_raw_fd());
-        let reserved = RESERVED_DESCRIPTORS + users.count() as u64;
+        let kept_open = (descriptors_max / KEPT_OPEN_PART).min(KEPT_OPEN_MAX);
+        let reserved = RESERVED_DESCRIPTORS + users.count() as u64 + kept_open;
         let possible = descriptors_max.saturating_sub(reserved).max(1);
         let max_connections = options.max_connections.unwrap_or(possible);
         if max_connections > possible {
@@ -130,6 +148,7 @@ impl Server {
             idle_timeout,
             backend: options.backend,
             tls,
+            files: Files::new(kept_open as usize),
             now: coarse_now,
         };
         let workers = workers.count.min(max_connections as usize);
@@ -196,8 +215,8 @@ impl Server {
             interrupted();
             let Some((control, peer)) = self.try_accept() else { continue };
             let timeout = Some(self.settings.idle_timeout);
-            if let Some(conn) = self.admit(control, peer, timeout) {
-                return Some(conn);
+            if let Some(accepted) = self.admit(control, peer) {
+                return Some(Conn::new(accepted, timeout));
             }
         }
         None
@@ -231,7 +250,9 @@ impl Server {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match self.source.accept(libc::SOCK_NONBLOCK) {
-            Ok((control, peer)) => Ok(self.admit(control, peer, None)),
+            Ok((control, peer)) => {
+                Ok(self.admit(control, peer).map(|accepted| Conn::new(accepted, None)))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Err(error) if Self::after_failure(&error).is_some() => Err(error),
             Err(_) => Ok(None),
@@ -245,11 +266,13 @@ impl Server {
         Ok(self.source.as_fd().as_raw_fd())
     }
 
-    /// Joins a session to the socket, or turns the client away in words where there is no room.
-    fn admit(&self, control: TcpStream, peer: IpAddr, timeout: Option<Duration>) -> Option<Conn> {
+    /// Gives a socket that has been accepted its session, or turns the client away in words where
+    /// there is no room.
+    pub fn admit(&self, control: TcpStream, peer: IpAddr) -> Option<Accepted> {
         if let Some(permit) = self.limits.admit(peer) {
             let session = self.protocol.session(&self.settings, peer);
-            return Some(Conn::new(control, session, permit, timeout));
+            let live = Live::new(control.as_raw_fd());
+            return Some(Accepted { live, session, control, permit });
         }
         tracing::warn!(%peer, "turned away: too many connections");
         tally::count_lost();
@@ -264,7 +287,7 @@ impl Server {
     /// Nothing that `accept` can say ends a server. What concerns a single client, a signal or the
     /// timeout that accepted sockets inherit is tried again at once; for what the machine
     /// lacks, after a pause.
-    fn after_failure(error: &io::Error) -> Option<Duration> {
+    pub fn after_failure(error: &io::Error) -> Option<Duration> {
         if error.raw_os_error() == Some(libc::EINVAL) {
             drain::listener_is_shut();
             return None;
@@ -274,6 +297,13 @@ impl Server {
         }
         tracing::warn!(%error, "cannot accept for the moment");
         Some(BACK_OFF)
+    }
+}
+
+/// The listening socket, or the inbox.
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
     }
 }
 

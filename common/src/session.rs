@@ -40,6 +40,20 @@ pub trait Session: Send {
         false
     }
 
+    /// Whether what is now to be written on `Control` is followed by more at once, without waiting
+    /// for anything: a head by its file. The executor may hold it back until then, which saves a
+    /// packet.
+    fn more_follows(&self) -> bool {
+        false
+    }
+
+    /// Whether the input that is waited for with `Read(Control)` belongs to something that has
+    /// begun, such as an upload. Then a leaving server lets it come to its end, and
+    /// [`Event::Drain`] waits for the next request.
+    fn is_receiving(&self) -> bool {
+        false
+    }
+
     /// Whether input on `Control` is wanted while an action on `Data`, or a pause, is pending: that
     /// is how ABOR, STAT, QUIT and a vanished client are seen during a transfer. A session whose
     /// queue of commands is full answers `false`, and the peer waits by TCP's own flow control.
@@ -156,6 +170,21 @@ pub enum Action<'a> {
     End,
 }
 
+impl Action<'_> {
+    /// Whether control input is to be seen while this is pending, if the session accepts it.
+    pub fn admits_control(&self) -> bool {
+        match self {
+            Action::Read(chan)
+            | Action::Write(chan, _)
+            | Action::SendFile { to: chan, .. }
+            | Action::ReceiveFile { from: chan, .. }
+            | Action::StartTls(chan, _) => *chan == Chan::Data,
+            Action::Accept | Action::Connect(_) | Action::Pause => true,
+            Action::Listen(_) | Action::Close(_) | Action::Run(_) | Action::End => false,
+        }
+    }
+}
+
 /// How an action turned out.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -183,8 +212,8 @@ pub enum Event<'a> {
     /// The present phase outlasted its [`Deadline`].
     TimedOut,
     /// The server is leaving: finish what runs, say farewell, begin nothing new. Comes at most
-    /// once, and only while the pending action is `Read(Control)`; the session then no longer
-    /// reads from `Control`.
+    /// once, and only while the pending action is `Read(Control)` and nothing is being received;
+    /// the session then no longer reads from `Control`.
     Drain,
 }
 
@@ -206,6 +235,8 @@ pub struct Settings {
     pub backend: Option<SocketAddr>,
     /// With what connections are secured, if they can be.
     pub tls: Option<Arc<TlsConfig>>,
+    /// The files that HTTP keeps open or in memory.
+    pub files: crate::http::Files,
     /// The time of day; a test puts a constant here.
     pub now: fn() -> SystemTime,
 }

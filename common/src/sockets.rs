@@ -59,8 +59,8 @@ pub(crate) struct Sockets {
     /// The peer has closed its sending side, which a read that comes up short has not necessarily
     /// reached.
     pub(crate) control_closing: bool,
-    /// What is written on the control connection is the last that is said there.
-    pub(crate) has_last_words: bool,
+    /// What is written on the control connection is followed by more, or by its end, at once.
+    pub(crate) holds_back: bool,
 }
 
 impl Sockets {
@@ -77,7 +77,7 @@ impl Sockets {
             new_timer: false,
             control_readable: true,
             control_closing: false,
-            has_last_words: false,
+            holds_back: false,
         }
     }
 
@@ -156,8 +156,8 @@ impl Sockets {
                 received.map(|_| Attempt::Input(chan))
             }
             Action::Write(to, bytes) => {
-                let last = self.has_last_words && to == Chan::Control;
-                let sent = self.stream(to).and_then(|stream| stream.send(bytes, last));
+                let more = self.holds_back && to == Chan::Control;
+                let sent = self.stream(to).and_then(|stream| stream.send(bytes, more));
                 sent.map(|count| Attempt::Event(Event::Wrote(count)))
             }
             Action::SendFile { to, file, offset, length } => {
@@ -226,11 +226,7 @@ impl Sockets {
 
     fn listen(&mut self, ports: Option<PortRange>) -> io::Result<Attempt> {
         self.close_data();
-        let address = self.control().local_addr()?;
-        let port = match ports {
-            None => listen_on(address, 0)?,
-            Some(ports) => listen_within(address, ports)?,
-        };
+        let port = listen_beside(self.control(), ports)?;
         let address = port.local_addr()?;
         self.port = Some(port);
         self.new_port = true;
@@ -259,14 +255,7 @@ impl Sockets {
     fn connect(&mut self, address: SocketAddr) -> io::Result<Attempt> {
         if !self.connecting {
             self.close_data();
-            let domain = Domain::for_address(address);
-            let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-            let mut local = self.control().local_addr()?;
-            // A client that guards its ports expects us at the address that it knows.
-            if local.is_ipv4() == address.is_ipv4() && !local.ip().is_loopback() {
-                local.set_port(0);
-                socket.bind(&local.into())?;
-            }
+            let socket = socket_beside(self.control(), address)?;
             match socket.connect(&address.into()) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
@@ -313,6 +302,29 @@ impl Sockets {
     }
 }
 
+/// Opens a port for a data connection, on the address that a control connection came to, and one of
+/// these, if they are said. It does not block.
+pub fn listen_beside(control: &TcpStream, ports: Option<PortRange>) -> io::Result<TcpListener> {
+    let address = control.local_addr()?;
+    match ports {
+        None => listen_on(address, 0),
+        Some(ports) => listen_within(address, ports),
+    }
+}
+
+/// A socket to connect to this address with, beside a control connection. It does not block.
+pub fn socket_beside(control: &TcpStream, address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let mut local = control.local_addr()?;
+    // A client that guards its ports expects us at the address that it knows.
+    if local.is_ipv4() == address.is_ipv4() && !local.ip().is_loopback() {
+        local.set_port(0);
+        socket.bind(&local.into())?;
+    }
+    Ok(socket)
+}
+
 /// Begins anywhere, so that the next port is not to be guessed from the last, and tries them all. A
 /// range that is taken costs two system calls and a socket for each of its ports.
 fn listen_within(address: SocketAddr, ports: PortRange) -> io::Result<TcpListener> {
@@ -340,7 +352,7 @@ fn listen_on(mut address: SocketAddr, port: u16) -> io::Result<TcpListener> {
 }
 
 /// Errors of `accept` that concern the connection it would have returned, not the next one.
-pub(crate) fn is_transient(error: &io::Error) -> bool {
+pub fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
         || matches!(error.raw_os_error(), Some(libc::EPROTO | libc::EHOSTUNREACH | libc::ENETDOWN))

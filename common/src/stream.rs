@@ -16,7 +16,7 @@ use nix::libc;
 use rustls::ServerConfig;
 use socket2::SockRef;
 
-use crate::tls::{Received, Tls, uninterrupted};
+use crate::tls::{Received, SocketWire, Tls, uninterrupted};
 
 /// The size of the one hot buffer that a thread has, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -96,19 +96,19 @@ impl Stream {
             None => buffer.receive(self.socket.as_fd(), flags),
             Some(tls) => {
                 buffer.0.clear();
-                tls.receive(self.socket.as_fd(), &mut buffer.0)
+                tls.receive(&mut SocketWire::from(self.socket.as_fd()), &mut buffer.0)
             }
         }
     }
 
-    /// Sends some of these bytes, and tells how many. The last ones wait for the end of the stream,
-    /// to leave in one packet with it.
-    pub(crate) fn send(&mut self, bytes: &[u8], last: bool) -> io::Result<usize> {
+    /// Sends some of these bytes, and tells how many. If `more` follows at once, or the end of the
+    /// stream, they wait for it, to leave in one packet with it.
+    pub(crate) fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         let socket = self.socket.as_fd();
-        let flags = libc::MSG_NOSIGNAL | if last { libc::MSG_MORE } else { 0 };
+        let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
         match &mut self.tls {
             None => uninterrupted(|| SockRef::from(&socket).send_with_flags(bytes, flags)),
-            Some(tls) => tls.send(socket, bytes),
+            Some(tls) => tls.send(&mut SocketWire::from(socket), bytes),
         }
     }
 
@@ -136,7 +136,7 @@ impl Stream {
         if bytes.is_empty() && tls.unanswered() == 0 {
             return Ok(0);
         }
-        tls.send(socket, bytes)
+        tls.send(&mut SocketWire::from(socket), bytes)
     }
 
     /// Moves input into a file, and tells how much; 0 at the end of the stream.
@@ -160,7 +160,7 @@ impl Stream {
             Some(tls) => tls,
             empty => empty.insert(Box::new(Tls::new(config)?)),
         };
-        tls.shake_hands(self.socket.as_fd())
+        tls.shake_hands(&mut SocketWire::from(self.socket.as_fd()))
     }
 
     /// Tells the peer of a secured connection that nothing more comes, as far as that goes now, and
@@ -168,7 +168,10 @@ impl Stream {
     /// that were sent are not where they belong. A peer that has said all that it had to say may be
     /// gone.
     pub(crate) fn end(&mut self) -> io::Result<()> {
-        let said = self.tls.as_mut().map_or(Ok(()), |tls| tls.close(self.socket.as_fd()));
+        let said = self
+            .tls
+            .as_mut()
+            .map_or(Ok(()), |tls| tls.close(&mut SocketWire::from(self.socket.as_fd())));
         match said {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             _ if self.tls.as_ref().is_some_and(|tls| tls.has_ended()) => Ok(()),

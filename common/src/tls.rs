@@ -1,6 +1,6 @@
-//! TLS on one socket (RFC 8446, by rustls, which knows no sockets itself).
+//! TLS on one connection (RFC 8446, by rustls, which knows no sockets itself).
 //!
-//! **Invariant:** the socket is never waited for here: what cannot go on now says `WouldBlock`.
+//! **Invariant:** the wire is never waited for here: what cannot go on now says `WouldBlock`.
 //! Bytes count as sent when their records are with the kernel, and not before, so that whoever
 //! asked for the write keeps them until then.
 
@@ -20,7 +20,7 @@ const READS: usize = 8;
 
 /// The server's side of a secured connection.
 #[derive(Debug)]
-pub(crate) struct Tls {
+pub struct Tls {
     connection: ServerConnection,
     /// How many bytes have been encrypted for a write that is not answered yet, because the kernel
     /// has not taken all of their records.
@@ -32,35 +32,34 @@ pub(crate) struct Tls {
 }
 
 /// What a read came to.
-pub(crate) struct Received {
+pub struct Received {
     /// 0 at the end of the stream.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Nothing is left to be read for now, as far as one can tell without trying.
-    pub(crate) drained: bool,
+    pub drained: bool,
 }
 
 impl Tls {
     /// Nothing has been said yet.
-    pub(crate) fn new(config: &Arc<ServerConfig>) -> io::Result<Self> {
+    pub fn new(config: &Arc<ServerConfig>) -> io::Result<Self> {
         let connection = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
         Ok(Tls { connection, unanswered: 0, closing: false, ended: false })
     }
 
     /// Whether it waits for the kernel to take something, rather than for the peer to say
     /// something.
-    pub(crate) fn wants_write(&self) -> bool {
+    pub fn wants_write(&self) -> bool {
         self.connection.wants_write()
     }
 
     /// The handshake, as far as it goes now.
-    pub(crate) fn shake_hands(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let mut wire = Wire { socket, drained: false };
+    pub fn shake_hands(&mut self, wire: &mut impl Wire) -> io::Result<()> {
         loop {
-            self.flush(&mut wire)?;
+            self.flush(wire)?;
             if !self.connection.is_handshaking() {
                 return Ok(());
             }
-            if self.take_in(&mut wire)? == 0 {
+            if self.take_in(wire)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -70,54 +69,49 @@ impl Tls {
     /// than fits. A stream that ends without the peer's word for it (RFC 8446 §6.1) is an
     /// error: somebody may have cut it. `Interrupted` says that much has come and nothing to be
     /// read, and perhaps more is there: others may want their turn.
-    pub(crate) fn receive(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        into: &mut Vec<u8>,
-    ) -> io::Result<Received> {
-        let mut wire = Wire { socket, drained: false };
+    pub fn receive(&mut self, wire: &mut impl Wire, into: &mut Vec<u8>) -> io::Result<Received> {
         let before = into.len();
         for _ in 0..READS {
             self.take_out(into)?;
             let bytes = into.len() - before;
             if self.ended || bytes > 0 {
                 let is_full = into.len() == into.capacity();
-                return Ok(Received { bytes, drained: wire.drained && !is_full });
+                return Ok(Received { bytes, drained: wire.is_drained() && !is_full });
             }
-            self.take_in(&mut wire)?;
+            self.take_in(wire)?;
         }
         Err(io::ErrorKind::Interrupted.into())
     }
 
     /// Sends some of these bytes; to be called with the same ones until it succeeds.
-    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    pub fn send(&mut self, wire: &mut impl Wire, bytes: &[u8]) -> io::Result<usize> {
         if self.unanswered == 0 {
             self.unanswered = self.connection.writer().write(bytes)?;
         }
-        self.flush(&mut Wire { socket, drained: false })?;
+        self.flush(wire)?;
         Ok(std::mem::take(&mut self.unanswered))
     }
 
     /// How many bytes of a write that was tried before are on their way.
-    pub(crate) fn unanswered(&self) -> usize {
+    pub fn unanswered(&self) -> usize {
         self.unanswered
     }
 
     /// Whether the peer has said that nothing more comes from it.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.ended
     }
 
     /// Tells the peer that nothing more comes. A stream that is cut in the midst of a write is not
     /// closed in this way, so that the peer does not take what it has for the whole.
-    pub(crate) fn close(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn close(&mut self, wire: &mut impl Wire) -> io::Result<()> {
         if self.connection.is_handshaking() || self.unanswered > 0 {
             return Ok(());
         }
         if !std::mem::replace(&mut self.closing, true) {
             self.connection.send_close_notify();
         }
-        self.flush(&mut Wire { socket, drained: false })
+        self.flush(wire)
     }
 
     /// Plain text from rustls.
@@ -143,7 +137,7 @@ impl Tls {
 
     /// Records from the socket; 0 at its end. What rustls wants to say to them is sent as far as it
     /// goes now: the alert that tells the peer what is wrong, or a new key.
-    fn take_in(&mut self, wire: &mut Wire<'_>) -> io::Result<usize> {
+    fn take_in(&mut self, wire: &mut impl Wire) -> io::Result<usize> {
         // What waits to be sent is what is waited for, so that it must be tried first.
         self.flush_some(wire)?;
         let count = self.connection.read_tls(wire)?;
@@ -154,14 +148,14 @@ impl Tls {
     }
 
     /// As far as it goes now.
-    fn flush_some(&mut self, wire: &mut Wire<'_>) -> io::Result<()> {
+    fn flush_some(&mut self, wire: &mut impl Wire) -> io::Result<()> {
         match self.flush(wire) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn flush(&mut self, wire: &mut Wire<'_>) -> io::Result<()> {
+    fn flush(&mut self, wire: &mut impl Wire) -> io::Result<()> {
         while self.connection.wants_write() {
             self.connection.write_tls(wire)?;
         }
@@ -169,14 +163,32 @@ impl Tls {
     }
 }
 
-/// The socket as rustls uses it: never waited for.
-struct Wire<'a> {
+/// What carries records: never waited for.
+pub trait Wire: Read + Write {
+    /// Whether nothing is left to be read for now, as far as one can tell without trying.
+    fn is_drained(&self) -> bool;
+}
+
+/// A socket that is a wire.
+pub(crate) struct SocketWire<'a> {
     socket: BorrowedFd<'a>,
     /// The last read came up short.
     drained: bool,
 }
 
-impl Read for Wire<'_> {
+impl<'a> From<BorrowedFd<'a>> for SocketWire<'a> {
+    fn from(socket: BorrowedFd<'a>) -> Self {
+        SocketWire { socket, drained: false }
+    }
+}
+
+impl Wire for SocketWire<'_> {
+    fn is_drained(&self) -> bool {
+        self.drained
+    }
+}
+
+impl Read for SocketWire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = uninterrupted(|| {
             recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).map_err(Errno::into)
@@ -186,7 +198,7 @@ impl Read for Wire<'_> {
     }
 }
 
-impl Write for Wire<'_> {
+impl Write for SocketWire<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         uninterrupted(|| send(self.socket.as_raw_fd(), bytes, flags).map_err(Errno::into))
@@ -329,7 +341,7 @@ mod tests {
             while client.wants_write() {
                 client.write_tls(&mut &theirs).unwrap();
             }
-            if tls.shake_hands(ours.as_fd()).is_ok() {
+            if tls.shake_hands(&mut SocketWire::from(ours.as_fd())).is_ok() {
                 let secret = open.0.lock().unwrap().clone();
                 return (tls, ours, theirs, secret);
             }
@@ -352,9 +364,12 @@ mod tests {
         sent.extend(record(&secret, 1, 23, b"text"));
         (&theirs).write_all(&sent).unwrap();
         let mut text = Vec::with_capacity(100);
-        let first = tls.receive(ours.as_fd(), &mut text).map(|received| received.bytes);
+        let first = tls
+            .receive(&mut SocketWire::from(ours.as_fd()), &mut text)
+            .map(|received| received.bytes);
         assert_eq!(first.unwrap_err().kind(), io::ErrorKind::Interrupted);
-        let rest = std::iter::repeat_with(|| tls.receive(ours.as_fd(), &mut text));
+        let rest =
+            std::iter::repeat_with(|| tls.receive(&mut SocketWire::from(ours.as_fd()), &mut text));
         let found = rest.take(10).find_map(Result::ok);
         assert_eq!(found.map(|received| received.bytes), Some(4));
         assert_eq!(text, b"text");

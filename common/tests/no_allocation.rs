@@ -60,6 +60,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
         idle_timeout: Duration::from_mins(1),
         backend: None,
         tls: None,
+        files: common::http::Files::default(),
         now: || SystemTime::UNIX_EPOCH,
     };
     protocol.session(&Arc::new(settings), IpAddr::V4(Ipv4Addr::LOCALHOST))
@@ -70,12 +71,17 @@ fn turn(session: &mut dyn Session, input: &[u8]) -> usize {
     assert!(matches!(session.poll(), Action::Read(Chan::Control)));
     session.handle(Event::Read(Chan::Control, input));
     let mut written = 0;
-    while let Action::Write(_, bytes) = session.poll() {
-        let count = bytes.len();
-        written += count;
-        session.handle(Event::Wrote(count));
+    loop {
+        let event = match session.poll() {
+            Action::Write(_, bytes) => {
+                written += bytes.len();
+                Event::Wrote(bytes.len())
+            }
+            Action::Run(job) => Event::Ran(job.run().unwrap()),
+            _ => return written,
+        };
+        session.handle(event);
     }
-    written
 }
 
 fn check(protocol: Protocol, input: &[u8], replies: usize) {
@@ -96,7 +102,7 @@ fn requests_in_the_steady_state_allocate_nothing() {
     assert_ne!(ALLOCATIONS.get(), before, "the counter counts");
 
     check(Protocol::Echo, b"hello\r\n", 1);
-    for path in ["/plaintext", "/json", "/bytes/1024", "/bytes/1000000"] {
+    for path in ["/plaintext", "/json", "/bytes/1024", "/bytes/1000000", "/Cargo.toml"] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:8080\r\n\r\n");
         check(Protocol::Http, request.as_bytes(), 1);
     }

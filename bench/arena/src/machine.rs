@@ -85,6 +85,16 @@ impl Placement {
         Self { server: None, client: None, siblings: false }
     }
 
+    /// Starts what is to run on the client's processor.
+    pub(crate) fn at_the_client<T>(&self, start: impl FnOnce() -> T) -> anyhow::Result<T> {
+        start_on(self.client, start)
+    }
+
+    /// Starts what is server and client in one, and needs the processors of both.
+    pub(crate) fn everywhere<T>(&self, start: impl FnOnce() -> T) -> anyhow::Result<T> {
+        start_on([self.server, self.client].into_iter().flatten(), start)
+    }
+
     /// Keeps this thread, and the threads that it starts, off the server's processor.
     pub(crate) fn keep_off_the_server(&self) -> anyhow::Result<()> {
         let Some(server) = self.server else {
@@ -97,6 +107,24 @@ impl Placement {
         sched_setaffinity(Pid::from_raw(0), &set)?;
         Ok(())
     }
+}
+
+/// Starts something on these processors, if there are any: a child is where its parent was.
+fn start_on<T>(
+    cpus: impl IntoIterator<Item = usize>,
+    start: impl FnOnce() -> T,
+) -> anyhow::Result<T> {
+    let own = sched_getaffinity(Pid::from_raw(0))?;
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(cpu)?;
+    }
+    if set != CpuSet::new() {
+        sched_setaffinity(Pid::from_raw(0), &set)?;
+    }
+    let started = start();
+    sched_setaffinity(Pid::from_raw(0), &own)?;
+    Ok(started)
 }
 
 /// The processors that this process may use.

@@ -3,6 +3,7 @@
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
 //! asked for what there is not, and 130 when it was interrupted.
 
+mod calibration;
 mod catalogue;
 mod contestant;
 mod coverage;
@@ -33,6 +34,7 @@ use clap::{Args, Parser, Subcommand};
 use loadgen::Protocol;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
 use crate::machine::Placement;
 use crate::peer::{Peer, Sought};
@@ -46,6 +48,8 @@ const BACKEND: &str = "thread-per-connection";
 /// Every protocol, in the order in which `arena check` tries them.
 const PROTOCOLS: [Protocol; 3] = [Protocol::Http, Protocol::Echo, Protocol::Ftp];
 const INTERRUPTED: u8 = 130;
+/// The profile of a run that measures the load generator.
+const CALIBRATION: &str = "calibration";
 
 /// Something was asked for that there is not: one line that says what to do, exit code 2.
 #[derive(Debug)]
@@ -84,6 +88,8 @@ enum Command {
     },
     /// Measures, records, reports
     Run(RunOptions),
+    /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
+    Calibrate(CalibrateOptions),
     /// Generates results/README.md from the raw records
     Report {
         /// Where the recorded runs are [default: results of the repository]
@@ -126,6 +132,24 @@ struct RunOptions {
     out: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct CalibrateOptions {
+    /// Repetitions of everything; fewer than 5 give no interval
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+    blocks: u32,
+    /// Seconds that each client works (1 to 600)
+    #[arg(long, value_name = "S", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// The seed of the order of clients and of their arrivals [default: a new one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where to record [default: results of the repository]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
@@ -158,6 +182,7 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             let peers = wanted_peers(&catalogue, &peers, &options)?;
             measure(&catalogue, peers, &all, own_folder, options)
         }
+        Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
             let readme = report::generate(&results)?;
@@ -284,16 +309,51 @@ fn measure(
     report::generate(&results)?;
     println!("Raw records: {}", writer.folder().display());
     if stop.load(Ordering::SeqCst) {
-        let (done, planned) = (run.cells.len(), progress::counted(run.header.planned(), "cell"));
-        let shown = if report::has_whole_run(&results, profile)? {
-            "the report still shows the last whole run"
-        } else {
-            "the report shows this run, as there is no whole one"
-        };
-        eprintln!("interrupted after {done} of {planned}; {shown}");
-        return Ok(INTERRUPTED);
+        let has_whole = report::has_whole_run(&results, profile)?;
+        return Ok(interrupted(run.cells.len(), run.header.planned(), has_whole));
     }
     Ok(u8::from(run.cells.iter().any(|cell| !cell.wrongs().is_empty())))
+}
+
+/// Says what there is of a run that was interrupted; the exit code.
+fn interrupted(done: usize, planned: usize, has_whole: bool) -> u8 {
+    let shown = if has_whole {
+        "the report still shows the last whole run"
+    } else {
+        "the report shows this run, as there is no whole one"
+    };
+    eprintln!("interrupted after {done} of {}; {shown}", progress::counted(planned, "cell"));
+    INTERRUPTED
+}
+
+fn calibrate(catalogue: &Catalogue, options: CalibrateOptions) -> anyhow::Result<u8> {
+    let clients = calibration::clients(|line| eprintln!("{line}"));
+    let stop = interrupted_by_signals()?;
+    let started = jiff::Timestamp::now();
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    let plan = calibration::Plan { blocks: options.blocks, duration_s: options.seconds, clients };
+    let planned = Duration::from_millis(plan.planned_ms());
+    let mut header = Header::new(started, CALIBRATION, seed, Vec::new(), Vec::new());
+    header.calibration = Some(plan);
+    header.machine.placement.keep_off_the_server()?;
+    let stage = Stage::new(header.machine.placement.clone(), None, 0)?;
+    header.machine.served_from = stage.served_from();
+    let bench = Bench::new(&stage, catalogue)?;
+    let cells = progress::counted(header.planned(), "cell");
+    eprintln!("{cells}, about {}", progress::for_people(planned));
+
+    let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
+    let mut writer = Writer::create(&results, started, header)?;
+    bench.run(&mut writer, &stop)?;
+    let run = writer.run();
+    print!("{}", report::calibration_for_terminal(run, report::terminal_columns()));
+    report::generate(&results)?;
+    println!("Raw records: {}", writer.folder().display());
+    if stop.load(Ordering::SeqCst) {
+        let has_whole = report::has_whole_run(&results, CALIBRATION)?;
+        return Ok(interrupted(run.cells.len(), run.header.planned(), has_whole));
+    }
+    Ok(u8::from(run.cells.iter().any(|cell| cell.failure.is_some())))
 }
 
 /// What runs where no workload is named.

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use loadgen::Outcome;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::calibration;
 use crate::catalogue::Contestant;
 use crate::machine::Machine;
 use crate::sample::Used;
@@ -28,12 +30,16 @@ pub(crate) struct Header {
     pub(crate) format: u32,
     /// Start, in UTC.
     pub(crate) started: String,
-    /// `quick` for the default set, `selected` for one that was chosen by hand.
+    /// `quick` for the default set, `selected` for one that was chosen by hand, `calibration` where
+    /// it is the load generator that was measured.
     pub(crate) profile: String,
     pub(crate) seed: u64,
     pub(crate) machine: Machine,
     pub(crate) contestants: Vec<Contestant>,
     pub(crate) workloads: Vec<Workload>,
+    /// What the load generator was asked, where it is what was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) calibration: Option<calibration::Plan>,
 }
 
 /// One contestant under one workload in one block.
@@ -58,18 +64,18 @@ pub(crate) struct Cell {
 
 /// A run as its folder tells it.
 #[derive(Clone, Debug)]
-pub(crate) struct Run {
+pub(crate) struct Run<C = Cell> {
     /// The folder's name.
     pub(crate) name: String,
     pub(crate) header: Header,
-    pub(crate) cells: Vec<Cell>,
+    pub(crate) cells: Vec<C>,
 }
 
 /// A folder that takes a run's records as they come.
-pub(crate) struct Writer {
+pub(crate) struct Writer<C = Cell> {
     folder: PathBuf,
     cells: File,
-    run: Run,
+    run: Run<C>,
 }
 
 impl Header {
@@ -88,6 +94,7 @@ impl Header {
             machine: Machine::describe(),
             contestants,
             workloads,
+            calibration: None,
         }
     }
 
@@ -102,8 +109,23 @@ impl Header {
 
     /// How many cells the run has when it is whole.
     pub(crate) fn planned(&self) -> usize {
+        if let Some(plan) = &self.calibration {
+            return plan.cells();
+        }
         let cells = |workload| self.contestants_of(workload).count() * workload.blocks as usize;
         self.workloads.iter().map(cells).sum()
+    }
+}
+
+impl Header {
+    /// Whether it is the servers that were measured.
+    pub(crate) fn is_of_servers(&self) -> bool {
+        self.calibration.is_none()
+    }
+
+    /// Whether it is the load generator that was measured.
+    pub(crate) fn is_of_the_client(&self) -> bool {
+        self.calibration.is_some()
     }
 }
 
@@ -120,21 +142,11 @@ impl Cell {
     }
 }
 
-impl Run {
+impl<C: DeserializeOwned> Run<C> {
     /// Reads a recorded run. A last line that was cut short is the mark of an interruption.
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let header = read_header(folder)?;
         let named = |file: &str| folder.join(file).display().to_string();
-        let text =
-            fs::read_to_string(folder.join(HEADER_FILE)).with_context(|| named(HEADER_FILE))?;
-        let value: serde_json::Value =
-            serde_json::from_str(&text).with_context(|| named(HEADER_FILE))?;
-        let format = value["format"].as_u64().unwrap_or(0);
-        ensure!(
-            format == u64::from(FORMAT),
-            "{}: its format is {format}, this program reads {FORMAT}",
-            named(HEADER_FILE)
-        );
-        let header = serde_json::from_value(value).with_context(|| named(HEADER_FILE))?;
         let text = fs::read_to_string(folder.join(CELLS_FILE)).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let cells = whole
@@ -148,14 +160,34 @@ impl Run {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { name, header, cells })
     }
+}
 
+impl<C> Run<C> {
     pub(crate) fn whole(&self) -> bool {
         self.header.planned() > 0 && self.cells.len() == self.header.planned()
     }
 }
 
-/// Every recorded run below `results`, oldest first: the names begin with the time.
-pub(crate) fn read_all(results: &Path) -> anyhow::Result<Vec<Run>> {
+fn read_header(folder: &Path) -> anyhow::Result<Header> {
+    let file = folder.join(HEADER_FILE);
+    let named = || file.display().to_string();
+    let text = fs::read_to_string(&file).with_context(named)?;
+    let value: serde_json::Value = serde_json::from_str(&text).with_context(named)?;
+    let format = value["format"].as_u64().unwrap_or(0);
+    ensure!(
+        format == u64::from(FORMAT),
+        "{}: its format is {format}, this program reads {FORMAT}",
+        named()
+    );
+    serde_json::from_value(value).with_context(named)
+}
+
+/// Every recorded run below `results` that has such cells, oldest first: the names begin with the
+/// time.
+pub(crate) fn read_all<C: DeserializeOwned>(
+    results: &Path,
+    has_such_cells: fn(&Header) -> bool,
+) -> anyhow::Result<Vec<Run<C>>> {
     let mut folders: Vec<PathBuf> = match fs::read_dir(results) {
         Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -163,10 +195,16 @@ pub(crate) fn read_all(results: &Path) -> anyhow::Result<Vec<Run>> {
     };
     folders.retain(|folder| folder.join(HEADER_FILE).is_file());
     folders.sort();
-    folders.iter().map(|folder| Run::read(folder)).collect()
+    let mut runs = Vec::new();
+    for folder in folders {
+        if has_such_cells(&read_header(&folder)?) {
+            runs.push(Run::read(&folder)?);
+        }
+    }
+    Ok(runs)
 }
 
-impl Writer {
+impl<C: Serialize> Writer<C> {
     /// Makes `<results>/<UTC timestamp>-<profile>` with its header; a second run of the same
     /// second gets a number behind it.
     pub(crate) fn create(
@@ -196,7 +234,7 @@ impl Writer {
         Ok(Self { folder, cells, run: Run { name, header, cells: Vec::new() } })
     }
 
-    pub(crate) fn append(&mut self, cell: Cell) -> anyhow::Result<()> {
+    pub(crate) fn append(&mut self, cell: C) -> anyhow::Result<()> {
         let line = serde_json::to_string(&cell)? + "\n";
         self.cells.write_all(line.as_bytes()).context("writing a cell")?;
         self.cells.sync_data().context("writing a cell")?;
@@ -209,7 +247,7 @@ impl Writer {
     }
 
     /// What was recorded so far.
-    pub(crate) fn run(&self) -> &Run {
+    pub(crate) fn run(&self) -> &Run<C> {
         &self.run
     }
 }

@@ -1,5 +1,6 @@
 //! The report: text that depends on the raw records alone, the same whenever it is generated.
 
+mod calibration;
 mod terminal;
 
 use std::collections::BTreeMap;
@@ -8,12 +9,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use comfy_table::presets;
-use loadgen::Outcome;
+use loadgen::Load;
+use serde::de::IgnoredAny;
 
+pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
-use crate::record::{Run, read_all};
-use crate::sample::Used;
+use crate::calibration::word;
+use crate::record::{Header, Run, read_all};
 use crate::stats::{Blocks, Comparison, compare, spread};
 use crate::table::{Line, Table, Verdict, lines, number, table};
 use crate::unit::Unit;
@@ -38,19 +41,21 @@ enum Style {
 
 /// Writes `README.md` beside the recorded runs and returns its path.
 pub(crate) fn generate(results: &Path) -> anyhow::Result<PathBuf> {
-    let runs = newest_by_profile(read_all(results)?);
-    if runs.is_empty() {
+    let runs = newest_by_profile(read_all(results, Header::is_of_servers)?);
+    let calibrations = newest_by_profile(read_all(results, Header::is_of_the_client)?);
+    if runs.is_empty() && calibrations.is_empty() {
         let folder = results.display();
         return Err(Usage(format!("no recorded run in {folder}; make one with `arena run`")).into());
     }
     let readme = results.join("README.md");
-    fs::write(&readme, readme_of(&runs)).with_context(|| readme.display().to_string())?;
+    fs::write(&readme, readme_of(&runs, &calibrations))
+        .with_context(|| readme.display().to_string())?;
     Ok(readme)
 }
 
 /// Whether there is a whole run of a profile, so that the report has no need of another.
 pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<bool> {
-    let runs = read_all(results)?;
+    let runs = read_all::<IgnoredAny>(results, |_| true)?;
     Ok(runs.iter().any(|run| run.header.profile == profile && run.whole()))
 }
 
@@ -97,8 +102,8 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
 }
 
 /// The newest whole run of each profile, or the newest where none is whole; quick comes first.
-fn newest_by_profile(runs: Vec<Run>) -> Vec<Run> {
-    let mut newest: BTreeMap<(bool, String), Run> = BTreeMap::new();
+fn newest_by_profile<C>(runs: Vec<Run<C>>) -> Vec<Run<C>> {
+    let mut newest: BTreeMap<(bool, String), Run<C>> = BTreeMap::new();
     for run in runs {
         let key = (run.header.profile != "quick", run.header.profile.clone());
         let kept = newest.get(&key).is_some_and(|known| known.whole() && !run.whole());
@@ -109,7 +114,7 @@ fn newest_by_profile(runs: Vec<Run>) -> Vec<Run> {
     newest.into_values().collect()
 }
 
-fn readme_of(runs: &[Run]) -> String {
+fn readme_of(runs: &[Run], calibrations: &[Run<crate::calibration::Cell>]) -> String {
     let mut out = String::new();
     push(&mut out, "# Results\n");
     push(
@@ -120,6 +125,9 @@ fn readme_of(runs: &[Run]) -> String {
     for run in runs {
         section(&mut out, run);
     }
+    for run in calibrations {
+        calibration::section(&mut out, run);
+    }
     push(&mut out, COLUMNS);
     out
 }
@@ -128,7 +136,7 @@ fn section(out: &mut String, run: &Run) {
     let header = &run.header;
     push(out, &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name));
     push(out, render(&answers(run), Style::Markdown).trim_end());
-    push(out, &format!("\n{}", machine(run)));
+    push(out, &format!("\n{}", machine(header, &disturbances(run))));
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
     }
@@ -159,8 +167,13 @@ fn section(out: &mut String, run: &Run) {
 /// Which architecture is the answer to each workload's question, and how sure that is.
 fn answers(run: &Run) -> Table {
     let mut rows = Vec::new();
-    let any_idle = run.header.workloads.iter().any(|workload| workload.idle_connections > 0);
-    let mut columns = vec![WORKLOAD, "lowest CPU", "highest throughput"];
+    let any = |is: fn(&Workload) -> bool| run.header.workloads.iter().any(is);
+    let any_closed = any(|workload| !workload.is_open());
+    let any_open = any(Workload::is_open);
+    let any_idle = any(|workload| workload.idle_connections > 0);
+    let mut columns = vec![WORKLOAD, "lowest CPU"];
+    columns.extend(any_closed.then_some("highest throughput"));
+    columns.extend(any_open.then_some("lowest response p99"));
     columns.extend(any_idle.then_some("lowest memory of an idle connection"));
     for workload in &run.header.workloads {
         let lines = lines(run, workload);
@@ -175,17 +188,16 @@ fn answers(run: &Run) -> Table {
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
         let unit = Unit::of(workload);
-        let mut row = vec![
-            workload.name.clone(),
-            lowest(&candidates, Line::cost, unit.cost()),
-            highest_throughput(&candidates, unit),
-        ];
-        if any_idle {
-            row.push(match workload.idle_connections {
-                0 => NO_QUESTION.to_owned(),
-                _ => lowest(&candidates, Line::memory, "KiB"),
-            });
-        }
+        let mut row = vec![workload.name.clone(), lowest(&candidates, Line::cost, unit.cost())];
+        let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> String| {
+            let text = || if is_asked { answer() } else { NO_QUESTION.to_owned() };
+            row.extend(is_in_the_table.then(text));
+        };
+        // Where a schedule decides how much is asked, throughput is no answer.
+        answer(any_closed, !workload.is_open(), &|| highest_throughput(&candidates, unit));
+        answer(any_open, workload.is_open(), &|| lowest(&candidates, Line::response_p99, "µs"));
+        let has_idle = workload.idle_connections > 0;
+        answer(any_idle, has_idle, &|| lowest(&candidates, Line::memory, "KiB"));
         rows.push(row);
     }
     Table { columns, rows, remarks: Vec::new() }
@@ -213,13 +225,16 @@ fn best(
     unit: &str,
 ) -> String {
     let median = |blocks: &Blocks| spread(blocks.iter().map(|(_, value)| *value));
+    if values.is_empty() {
+        return "none served every connection".to_owned();
+    }
     values.retain(|(_, blocks)| !blocks.is_empty());
     values.sort_by(|(_, a), (_, b)| {
         let of = |blocks| median(blocks).map_or(f64::NAN, |spread| spread.median);
         order(&of(a), &of(b))
     });
     let Some(((name, blocks), others)) = values.split_first() else {
-        return "none served every connection".to_owned();
+        return "nothing that counts".to_owned();
     };
     let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
     let compared: Vec<(&str, Option<Comparison>)> =
@@ -248,8 +263,7 @@ fn ratio(comparison: Comparison) -> String {
 }
 
 /// The machine and the run in a paragraph.
-fn machine(run: &Run) -> String {
-    let header = &run.header;
+fn machine(header: &Header, disturbances: &[String]) -> String {
     let machine = &header.machine;
     let placement = match (machine.placement.server, machine.placement.client) {
         (Some(server), Some(client)) if machine.placement.siblings => {
@@ -277,9 +291,9 @@ fn machine(run: &Run) -> String {
         header.started,
         header.seed,
     );
-    for sentence in disturbances(run) {
+    for sentence in disturbances {
         text.push(' ');
-        text.push_str(&sentence);
+        text.push_str(sentence);
     }
     text
 }
@@ -297,23 +311,37 @@ fn peers(run: &Run) -> Option<String> {
 /// Who else used the machine while it was measured, where that is worth a word.
 fn disturbances(run: &Run) -> Vec<String> {
     let cores = run.header.machine.cores as f64;
-    let mut found = Vec::new();
-    let most = |of: fn(&Outcome, &Used) -> f64| {
-        let shares = run.cells.iter().filter_map(|cell| {
-            let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
-            Some(of(outcome, used) / outcome.elapsed_s / cores)
-        });
-        shares.filter(|share| share.is_finite()).fold(0.0, f64::max)
+    let placement = &run.header.machine.placement;
+    let polls = |name: &str| {
+        let mut workloads = run.header.workloads.iter();
+        workloads.any(|one| one.name == name && one.client_never_sleeps(placement))
     };
-    let stolen = most(|_, used| used.machine_steal_s);
+    let stolen = run.cells.iter().filter_map(|cell| Some(cell.outcome.as_ref()?.stolen));
+    let others = run.cells.iter().filter_map(|cell| {
+        let (outcome, used) = (cell.outcome.as_ref()?, cell.used.as_ref()?);
+        let client_s = if polls(&cell.workload) {
+            // It had all of its processor, whatever of that was work.
+            used.cpu_window_s
+        } else {
+            outcome.client_cpu_us_per_request * outcome.requests as f64 / 1e6
+        };
+        Some((used.machine_busy_s - used.cpu_s - client_s) / used.cpu_window_s / cores)
+    });
+    told_disturbances(stolen, others)
+}
+
+/// From the shares of the machine that the hypervisor and other processes took from each cell.
+fn told_disturbances(
+    stolen: impl Iterator<Item = f64>,
+    others: impl Iterator<Item = f64>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let stolen = stolen.fold(0.0, f64::max);
     if stolen > STEAL_WORTH_A_WORD {
         let percent = (stolen * 100.0).round();
         found.push(format!("The hypervisor took up to {percent}% of the machine from a cell."));
     }
-    let others = most(|outcome, used| {
-        let client_s = outcome.client_cpu_us_per_request * outcome.requests as f64 / 1e6;
-        used.machine_busy_s - used.cpu_s - client_s
-    });
+    let others = others.filter(|share| share.is_finite()).fold(0.0, f64::max);
     if others > OTHERS_WORTH_A_WORD {
         let percent = (others * 100.0).round();
         found.push(format!("Other processes took up to {percent}% of the machine from a cell."));
@@ -331,7 +359,16 @@ fn load(workload: &Workload) -> String {
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
     let mut parts = vec![format!("{protocol} {what}")];
+    if let Load::Open { rate, arrivals, .. } = workload.load(0) {
+        parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
+    }
+    if let Some(backlog) = workload.backlog {
+        parts.push(format!("{backlog} arrivals at most wait"));
+    }
     parts.push(crate::progress::counted(workload.connections, "connection"));
+    if let Some(think_ms) = workload.think_ms {
+        parts.push(format!("{think_ms} ms between reply and request"));
+    }
     if workload.idle_connections > 0 {
         parts.push(format!("{} idle ones beside them", workload.idle_connections));
     }
@@ -386,8 +423,14 @@ order, each in a fresh process.
   served every connection.
 - **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
   connection sends its next request when it has the reply. `CLIENT-BOUND`: the client was busy for
-  over 80% of the time, so this is its own speed, and the server's is that or more; CPU per request
-  counts all the same.
+  80% of the time or more, so this is its own speed, and the server's is that or more; CPU per
+  request counts all the same.
+- **intended/s**, **requests/s** of a workload with a rate: what was due, and what was answered.
+  **response** runs from the instant at which a request was to be sent, so that a stall counts for
+  everybody who would have come meanwhile; **service** from its actual send. **shed**: arrivals
+  that found neither a free connection nor room to wait; **never served**: connections without a
+  reply; both of the block with the most. `NON-STATIONARY`, `NOISY`, `UNDER-SAMPLED`: the load
+  generator says that these latencies mean nothing, and why; CPU per request counts.
 - **served**: connections that got at least one reply, of those that asked, in the worst block.
 - **switches/request**: voluntary and involuntary context switches of the tree. `≥`: threads ended
   while it was measured and took their counts with them.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadgen::{Outcome, Phase, Plan};
+use loadgen::{Class, Outcome, Phase, Plan};
 
 use crate::catalogue::Contestant;
 use crate::contestant::Server;
@@ -82,7 +82,9 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
         let contestant = &header.contestants[slot.contestant];
         let label = format!("{} · {}", workload.name, contestant.name);
         progress.doing(format!("block {}/{} · {label}", slot.block, workload.blocks));
-        let cell = stage.cell(workload, contestant, &slot, stop);
+        // Contestants of a block meet the same arrivals, and those of the next meet others.
+        let seed = header.seed.wrapping_add(slot.block.into());
+        let cell = stage.cell(workload, contestant, &slot, seed, stop);
         if stop.load(Ordering::SeqCst) {
             // A cell that was cut short is not comparable with the others.
             break;
@@ -104,6 +106,7 @@ impl Stage {
         workload: &Workload,
         contestant: &Contestant,
         slot: &Slot,
+        seed: u64,
         stop: &AtomicBool,
     ) -> Cell {
         let mut cell = Cell {
@@ -116,7 +119,7 @@ impl Stage {
             outcome: None,
             used: None,
         };
-        match self.measure(workload, contestant, &mut cell.faults, stop) {
+        match self.measure(workload, contestant, seed, &mut cell.faults, stop) {
             Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
@@ -131,6 +134,7 @@ impl Stage {
         &self,
         workload: &Workload,
         contestant: &Contestant,
+        seed: u64,
         faults: &mut Vec<String>,
         stop: &AtomicBool,
     ) -> anyhow::Result<(Outcome, Option<Used>)> {
@@ -145,7 +149,7 @@ impl Stage {
         )?;
         let result = verify(server.address(), &Request::of(workload))
             .context("it answers wrongly")
-            .and_then(|()| self.load(workload, &server, stop));
+            .and_then(|()| self.load(workload, &server, seed, stop));
         match server.death() {
             Some(death) => anyhow::bail!(death),
             None => faults.extend(server.stop()),
@@ -161,9 +165,10 @@ impl Stage {
         &self,
         workload: &Workload,
         server: &Server,
+        seed: u64,
         stop: &AtomicBool,
     ) -> anyhow::Result<(Outcome, Option<Used>)> {
-        let plan = self.plan(workload, server.address());
+        let plan = self.plan(workload, server.address(), seed);
         let at_rest = Footprint::read(server.pid());
         let (mut before, mut used) = (None, None);
         let mut on_phase = |phase| match phase {
@@ -178,27 +183,30 @@ impl Stage {
         Ok((outcome, used))
     }
 
-    fn plan(&self, workload: &Workload, target: SocketAddr) -> Plan {
+    fn plan(&self, workload: &Workload, target: SocketAddr, seed: u64) -> Plan {
         let warm_up = Duration::from_millis(workload.warm_up_ms);
         let duration = Duration::from_millis(workload.duration_ms);
         Plan {
-            protocol: workload.protocol,
             target,
-            operation: workload.operation,
-            path: workload.request_path().to_owned(),
-            payload_bytes: workload.payload_bytes,
-            connections: workload.connections,
+            class: Class {
+                protocol: workload.protocol,
+                operation: workload.operation,
+                path: workload.request_path().to_owned(),
+                payload_bytes: workload.payload_bytes,
+                load: workload.load(seed),
+                connections: workload.connections,
+                pipeline: workload.pipeline,
+                requests_per_connection: workload.requests_per_connection,
+                expected_bytes: workload.expected_bytes,
+                ..Class::default()
+            },
             threads: 1,
-            pipeline: workload.pipeline,
-            requests_per_connection: workload.requests_per_connection,
             idle_connections: workload.idle_connections,
-            expected_bytes: workload.expected_bytes,
             warm_up,
             duration,
             timeout: warm_up + duration + PATIENCE_BEYOND_CELL,
             cpus: self.placement.client.into_iter().collect(),
-            // A backend runs on the client's processor, and is to have its share of it.
-            busy_poll: self.placement.client.is_some() && !workload.backend,
+            busy_poll: workload.client_never_sleeps(&self.placement),
             ..Plan::default()
         }
     }

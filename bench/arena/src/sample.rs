@@ -46,7 +46,6 @@ struct Switches {
 /// Counters of the whole machine.
 struct MachineCounters {
     busy_s: f64,
-    steal_s: f64,
     listen_overflows: u64,
     listen_drops: u64,
 }
@@ -82,9 +81,8 @@ pub(crate) struct Used {
     pub(crate) at_rest: Footprint,
     /// The measuring has ended, the connections are still open.
     pub(crate) loaded: Footprint,
-    /// All processors: time in use, and time that the hypervisor gave to others.
+    /// Time that all processors were in use.
     pub(crate) machine_busy_s: f64,
-    pub(crate) machine_steal_s: f64,
     /// Connections that any listen queue of the network namespace dropped.
     pub(crate) listen_overflows: u64,
     pub(crate) listen_drops: u64,
@@ -134,7 +132,6 @@ impl Counters {
             at_rest,
             loaded,
             machine_busy_s: end.machine.busy_s - self.machine.busy_s,
-            machine_steal_s: end.machine.steal_s - self.machine.steal_s,
             listen_overflows: counted(self.machine.listen_overflows, end.machine.listen_overflows),
             listen_drops: counted(self.machine.listen_drops, end.machine.listen_drops),
         }
@@ -145,14 +142,13 @@ impl MachineCounters {
     fn read() -> Self {
         let tick = procfs::ticks_per_second() as f64;
         let cpu = procfs::KernelStats::current().map(|stats| stats.total).ok();
-        let seconds = |of: fn(&procfs::CpuTime) -> u64| cpu.as_ref().map_or(0, of) as f64 / tick;
+        let busy = cpu.as_ref().map_or(0, |cpu| {
+            let soft = cpu.user + cpu.nice + cpu.system;
+            soft + cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0)
+        });
         let netstat = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
         Self {
-            busy_s: seconds(|cpu| {
-                let soft = cpu.user + cpu.nice + cpu.system;
-                soft + cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0)
-            }),
-            steal_s: seconds(|cpu| cpu.steal.unwrap_or(0)),
+            busy_s: busy as f64 / tick,
             listen_overflows: netstat_counter(&netstat, "ListenOverflows"),
             listen_drops: netstat_counter(&netstat, "ListenDrops"),
         }

@@ -2,7 +2,7 @@
 //!
 //! The terminal and the report print these same rows.
 
-use loadgen::Outcome;
+use loadgen::{BUSY_MAX, Outcome, Word};
 
 use crate::catalogue::Contestant;
 use crate::record::{Cell, Run};
@@ -11,8 +11,6 @@ use crate::stats::{Blocks, Spread, compare, spread};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
-/// A client this busy may be what was measured.
-pub(crate) const CLIENT_BUSY_LIMIT: f64 = 0.8;
 /// The kernel counts for the whole network namespace, so no server can be blamed.
 const OVERFLOWED: &str = "some listen queue of this machine overflowed meanwhile \
                           (the counter is the kernel's, not this server's)";
@@ -23,6 +21,10 @@ const NOTHING: &str = "–";
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
     Valid,
+    /// Open loop: the load generator says that the latencies mean nothing. All else counts.
+    UnderSampled,
+    Noisy,
+    NonStationary,
     /// CPU per request counts, throughput and latency do not.
     ClientBound,
     /// No request was answered, nor was a part of a file moved: only what the server held counts.
@@ -122,13 +124,20 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
             ratio.map_or(NOTHING.to_owned(), |comparison| number(comparison.ratio))
         }));
     }
+    if workload.is_open() {
+        columns.push(("intended/s", |line, _| middle(line.intended())));
+    }
     columns.push((unit.speed_column(), |line, _| match line.worst() {
         Verdict::ClientBound => format!("≥ {} CLIENT-BOUND", middle(line.reached())),
         _ => middle(line.speed()),
     }));
-    columns.push(("p50 µs", |line, _| middle(line.latency(|one| one.service_us.p50))));
-    columns.push(("p99 µs", |line, _| middle(line.latency(|one| one.service_us.p99))));
-    columns.push(("served", |line, _| line.served_text()));
+    if workload.is_open() {
+        columns.extend(OPEN_COLUMNS);
+    } else {
+        columns.push(("p50 µs", |line, _| middle(line.latency(|one| one.service_us.p50))));
+        columns.push(("p99 µs", |line, _| middle(line.latency(|one| one.service_us.p99))));
+        columns.push(("served", |line, _| line.served_text()));
+    }
     columns.push(("switches/request", |line, _| line.switches_text()));
     columns.push(("PSS MiB", |line, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
     if workload.idle_ones_log_in() {
@@ -143,6 +152,18 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
     columns
 }
 
+/// What a schedule shows and a closed loop does not.
+const OPEN_COLUMNS: [Column; 6] = [
+    ("response p50 µs", |line, _| line.latency_text(|one| one.response_us.p50)),
+    (RESPONSE_P99, |line, _| line.latency_text(|one| one.response_us.p99)),
+    ("response p99.9 µs", |line, _| line.latency_text(|one| one.response_us.p999)),
+    ("service p99 µs", |line, _| line.latency_text(|one| one.service_us.p99)),
+    ("shed", |line, _| line.most(|outcome| outcome.shed)),
+    ("never served", |line, _| line.most(|outcome| outcome.connections_never_served as u64)),
+];
+/// What an open loop is ranked by beside the CPU.
+pub(crate) const RESPONSE_P99: &str = "response p99 µs";
+
 /// The verdict on one cell.
 pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
@@ -152,10 +173,25 @@ pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
         Verdict::Errors
     } else if outcome.requests == 0 && !Unit::of(workload).moved_any(outcome) {
         Verdict::Starved
-    } else if outcome.client_busy > CLIENT_BUSY_LIMIT {
+    } else if workload.is_open() {
+        outcome.verdict.as_ref().map_or(Verdict::Valid, |verdict| verdict.word.into())
+    } else if outcome.client_busy >= BUSY_MAX {
         Verdict::ClientBound
     } else {
         Verdict::Valid
+    }
+}
+
+impl From<Word> for Verdict {
+    fn from(word: Word) -> Self {
+        match word {
+            Word::Valid => Self::Valid,
+            Word::UnderSampled => Self::UnderSampled,
+            Word::Noisy => Self::Noisy,
+            Word::NonStationary => Self::NonStationary,
+            Word::ClientBound => Self::ClientBound,
+            Word::Errors => Self::Errors,
+        }
     }
 }
 
@@ -181,6 +217,16 @@ impl Line<'_> {
     fn reached(&self) -> Blocks {
         let unit = Unit::of(self.workload);
         self.blocks(Verdict::ClientBound, |outcome, _| unit.speed_of(outcome))
+    }
+
+    /// Open loop: requests a second that were due, by block.
+    fn intended(&self) -> Blocks {
+        self.blocks(Verdict::ClientBound, |outcome, _| outcome.rate_intended_per_s)
+    }
+
+    /// Response time at the 99th percentile by block, where it means something.
+    pub(crate) fn response_p99(&self) -> Blocks {
+        self.latency(|outcome| outcome.response_us.p99)
     }
 
     /// What it is ranked by: the memory of an idle session where that is asked, else the CPU.
@@ -218,6 +264,19 @@ impl Line<'_> {
         }
         let was_any = |outcome: &Outcome| outcome.requests > 0;
         self.blocks(Verdict::Valid, |outcome, _| was_any(outcome).then(|| of(outcome)))
+    }
+
+    /// A latency, or the word that says why there is none.
+    fn latency_text(&self, of: fn(&Outcome) -> f64) -> String {
+        let blocks = self.latency(of);
+        if blocks.is_empty() { self.worst().code().to_owned() } else { middle(blocks) }
+    }
+
+    /// Of the block in which there were most.
+    fn most(&self, of: fn(&Outcome) -> u64) -> String {
+        let counts = self.blocks(Verdict::Starved, |outcome, _| Some(of(outcome) as f64));
+        let most = spread(counts.into_iter().map(|(_, count)| count)).map(|spread| spread.high);
+        most.map_or(NOTHING.to_owned(), |count| count.to_string())
     }
 
     fn footprint(&self, of: fn(&Footprint) -> f64) -> Blocks {
@@ -307,13 +366,21 @@ impl Line<'_> {
     /// What went wrong, the same words once with the blocks they are of.
     fn remarks(&self) -> Vec<String> {
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
+        let mut note = |words: String, block: String| match found
+            .iter_mut()
+            .find(|(known, _)| *known == words)
+        {
+            Some((_, blocks)) => blocks.push(block),
+            None => found.push((words, vec![block])),
+        };
         for cell in &self.cells {
             for words in words(cell, self.workload) {
-                let block = cell.block.to_string();
-                match found.iter_mut().find(|(known, _)| *known == words) {
-                    Some((_, blocks)) => blocks.push(block),
-                    None => found.push((words, vec![block])),
-                }
+                note(words, cell.block.to_string());
+            }
+        }
+        if self.workload.is_open() {
+            for (words, block) in self.objections() {
+                note(words, block);
             }
         }
         let name = self.name();
@@ -324,6 +391,23 @@ impl Line<'_> {
             _ => format!("{name}, blocks {}: {words}.", blocks.join(", ")),
         };
         found.into_iter().map(sentence).collect()
+    }
+
+    /// What the load generator objects to, with the block. The figures of an objection differ from
+    /// block to block: those of the first are told.
+    fn objections(&self) -> impl Iterator<Item = (String, String)> {
+        let judged = self.cells.iter().filter_map(|cell| {
+            let verdict = self.verdict(cell);
+            let is_void = (Verdict::UnderSampled..=Verdict::ClientBound).contains(&verdict);
+            let reason = &cell.outcome.as_ref()?.verdict.as_ref()?.reason;
+            is_void.then_some((verdict, reason, cell.block))
+        });
+        judged.clone().filter_map(move |(verdict, _, block)| {
+            let mut alike = judged.clone().filter(|(other, ..)| *other == verdict);
+            let (_, reason, first) = alike.next()?;
+            let of = alike.next().map_or(String::new(), |_| format!("in block {first} "));
+            Some((format!("{} ({of}{reason})", verdict.code()), block.to_string()))
+        })
     }
 }
 
@@ -389,6 +473,9 @@ impl Verdict {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Valid => "VALID",
+            Self::UnderSampled => "UNDER-SAMPLED",
+            Self::Noisy => "NOISY",
+            Self::NonStationary => "NON-STATIONARY",
             Self::ClientBound => "CLIENT-BOUND",
             Self::Starved => "STARVED",
             Self::Errors => "ERRORS",

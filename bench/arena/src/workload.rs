@@ -1,12 +1,14 @@
 //! Workloads: one TOML file is one question. A `Workload` that exists has been checked.
 
 use std::path::Path;
+use std::time::Duration;
 
-use loadgen::{FtpOperation, Protocol};
+use loadgen::{Arrivals, FtpOperation, Load, Protocol, Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Contestant;
 use crate::definition::{self, Malformed};
+use crate::machine::Placement;
 
 /// From this size on a file is counted by its bytes, not by requests.
 const LARGE_FILE_BYTES: u64 = 1 << 20;
@@ -37,6 +39,18 @@ pub(crate) struct Workload {
     /// Requests after which a connection is closed and made anew; none keeps it.
     #[serde(default)]
     pub(crate) requests_per_connection: Option<u64>,
+    /// Open loop: requests a second of all connections together. Without one the loop is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<Rate>,
+    /// Open loop: how arrivals follow each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arrivals: Option<Arrivals>,
+    /// Open loop: so many arrivals wait for a free connection; more are shed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backlog: Option<usize>,
+    /// Closed loop: the pause from a reply to the next request of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) think_ms: Option<u64>,
     /// Bytes of one echo request, or of one file to store.
     #[serde(default)]
     pub(crate) payload_bytes: usize,
@@ -120,6 +134,30 @@ impl Workload {
         contestant.speaks(self.protocol) && (self.floor || !contestant.floor)
     }
 
+    /// Whether requests come by a schedule, whatever becomes of those before.
+    pub(crate) fn is_open(&self) -> bool {
+        self.rate.is_some()
+    }
+
+    /// What decides when a request is sent; `seed` is that of Poisson arrivals.
+    pub(crate) fn load(&self, seed: u64) -> Load {
+        match &self.rate {
+            Some(rate) => Load::Open {
+                rate: rate.clone(),
+                arrivals: self.arrivals.unwrap_or_default(),
+                seed,
+                backlog: self.backlog.unwrap_or(loadgen::BACKLOG),
+            },
+            None => Load::Closed { think: Duration::from_millis(self.think_ms.unwrap_or(0)) },
+        }
+    }
+
+    /// Whether the client has a processor for itself and so asks again and again instead of
+    /// sleeping. A backend runs on the client's processor, and is to have its share of it.
+    pub(crate) fn client_never_sleeps(&self, placement: &Placement) -> bool {
+        placement.client.is_some() && !self.backend
+    }
+
     /// Whether files are stored.
     pub(crate) fn stores(&self) -> bool {
         self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store
@@ -144,12 +182,14 @@ impl Workload {
     }
 
     /// The limits that keep a run bounded: the key at fault and what was expected of it.
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    fn check_numbers(&self) -> Result<(), (&'static str, &'static str)> {
         let in_range = [
             (self.connections >= 1 && self.connections <= 20_000, "connections", "1 to 20000"),
             (self.idle_connections <= 20_000, "idle_connections", "0 to 20000"),
             (self.pipeline >= 1 && self.pipeline <= 1024, "pipeline", "1 to 1024"),
             (self.requests_per_connection != Some(0), "requests_per_connection", "at least 1"),
+            (self.backlog.is_none_or(|n| n <= 10_000_000), "backlog", "at most 10000000"),
+            (self.think_ms.is_none_or(|n| n <= 600_000), "think_ms", "at most 600000"),
             (self.payload_bytes <= 1 << 31, "payload_bytes", "at most 2147483648"),
             (self.warm_up_ms <= 600_000, "warm_up_ms", "at most 600000"),
             (
@@ -164,6 +204,20 @@ impl Workload {
         if let Some((_, key, expected)) = in_range.iter().find(|(good, _, _)| !good) {
             return Err((key, expected));
         }
+        let of_the_other_loop = [
+            (self.is_open() && self.think_ms.is_some(), "think_ms", "none beside a rate"),
+            (!self.is_open() && self.arrivals.is_some(), "arrivals", "a rate beside it"),
+            (!self.is_open() && self.backlog.is_some(), "backlog", "a rate beside it"),
+        ];
+        if let Some((_, key, expected)) = of_the_other_loop.iter().find(|(bad, _, _)| *bad) {
+            return Err((key, expected));
+        }
+        Ok(())
+    }
+
+    /// Whether the keys go together: the one at fault and what was expected of it.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        self.check_numbers()?;
         match self.protocol {
             Protocol::Http | Protocol::Echo if self.operation != FtpOperation::default() => {
                 Err(("operation", "none, only FTP has one"))
@@ -254,6 +308,16 @@ blocks = 5
     }
 
     #[test]
+    fn a_rate_opens_the_loop_and_without_one_it_is_closed() {
+        let keys = "rate = \"100..500\"\narrivals = \"poisson\"\nbacklog = 7\n";
+        let open = parse(Path::new("f.toml"), &format!("{GOOD}{keys}")).unwrap();
+        let (rate, arrivals) = (Rate::Ramp(100.0, 500.0), Arrivals::Poisson);
+        assert_eq!(open.load(9), Load::Open { rate, arrivals, seed: 9, backlog: 7 });
+        let closed = parse(Path::new("f.toml"), &format!("{GOOD}think_ms = 20\n")).unwrap();
+        assert_eq!(closed.load(9), Load::Closed { think: Duration::from_millis(20) });
+    }
+
+    #[test]
     fn only_large_files_are_counted_by_bytes() {
         for (bytes, by_bytes) in [(LARGE_FILE_BYTES, true), (LARGE_FILE_BYTES - 1, false)] {
             let text = format!("{GOOD}file_bytes = {bytes}\n");
@@ -334,6 +398,27 @@ blocks = 5
         assert!(text.starts_with("w/x.toml:10: color: unknown field `color`, expected"), "{text}");
         let broken = parse(Path::new("w/x.toml"), "title = \n").unwrap_err().to_string();
         assert!(broken.starts_with("w/x.toml:1: title: "), "{broken}");
+    }
+
+    #[test]
+    fn a_key_of_the_other_loop_is_a_mistake() {
+        check(
+            &format!("{GOOD}rate = \"1000..0\"\n"),
+            "w/sample.toml:10: rate: a rate of 0 a second is impossible; give 0.001 to 10000000",
+        );
+        check(
+            &format!("{GOOD}rate = true\n"),
+            "w/sample.toml:10: rate: invalid type: boolean `true`, expected a rate: 5000, \
+             \"1000..5000\" or \"1000,2000,5000\"",
+        );
+        check(
+            &format!("{GOOD}rate = 5\nthink_ms = 1\n"),
+            "w/sample.toml:11: think_ms: expected none beside a rate",
+        );
+        check(
+            &format!("{GOOD}arrivals = \"poisson\"\n"),
+            "w/sample.toml:10: arrivals: expected a rate beside it",
+        );
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn a_folder_that_is_not_there_or_has_no_workload_is_told() {
 #[test]
 fn a_mistake_on_the_command_line_is_told_in_one_line() {
     check(&["run", "--blocks", "0"], "invalid value '0' for '--blocks <N>'");
+    check(&["calibrate", "--blocks", "0"], "invalid value '0' for '--blocks <N>'");
     check(&["run", "--colour"], "unexpected argument '--colour' found; --help shows what there is");
     check(&["measure"], "unrecognized subcommand 'measure'");
 }

@@ -7,15 +7,20 @@ mod http;
 mod pattern;
 mod requests;
 
-pub(crate) use echo::Echo;
-pub(crate) use ftp::Ftp;
-pub(crate) use http::Http;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::plan::Plan;
+use echo::Echo;
+pub(crate) use ftp::Ftp;
+use http::Http;
+
+use crate::class::{Class, Protocol};
 use crate::record::{Failure, Kind, Operation};
 
 /// The connection that bytes come from. Only FTP has a second one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Channel {
     Control,
     Data,
@@ -30,8 +35,104 @@ pub(crate) enum Step {
     Passed(Operation),
     /// Open the data connection, to this port of the server.
     Connect(u16),
+    /// A step of a script is done: the number of its name among the script's.
+    Did(usize),
+    /// Nothing is said for so long; then [`Session::resume`].
+    Think(Duration),
     /// The oldest request in flight has its whole, correct reply.
     Replied,
+}
+
+/// A session of any protocol.
+#[derive(Clone, Debug)]
+pub(crate) enum Client {
+    Echo(Echo),
+    Ftp(Ftp),
+    Http(Http),
+}
+
+impl Client {
+    /// What is large in it is shared by its clones.
+    pub(crate) fn new(class: &Class, target: SocketAddr) -> Self {
+        match class.protocol {
+            Protocol::Http => Self::Http(Http::new(class, target)),
+            Protocol::Ftp => Self::Ftp(Ftp::new(class)),
+            Protocol::Echo => Self::Echo(Echo::new(class)),
+        }
+    }
+}
+
+/// The same of whichever session it is.
+macro_rules! each {
+    ($client:expr, $session:ident => $result:expr) => {
+        match $client {
+            Client::Echo($session) => $result,
+            Client::Ftp($session) => $result,
+            Client::Http($session) => $result,
+        }
+    };
+}
+
+impl Session for Client {
+    fn number(&mut self, number: usize) {
+        each!(self, session => session.number(number));
+    }
+
+    fn reset(&mut self) {
+        each!(self, session => session.reset());
+    }
+
+    fn is_one_request(&self) -> bool {
+        each!(self, session => session.is_one_request())
+    }
+
+    fn is_ready(&self) -> bool {
+        each!(self, session => session.is_ready())
+    }
+
+    fn request(&mut self) {
+        each!(self, session => session.request());
+    }
+
+    fn resume(&mut self) {
+        each!(self, session => session.resume());
+    }
+
+    fn output(&self) -> &[u8] {
+        each!(self, session => session.output())
+    }
+
+    fn wrote(&mut self, count: usize) {
+        each!(self, session => session.wrote(count));
+    }
+
+    fn input(&mut self, channel: Channel, bytes: &mut &[u8]) -> Result<Step, Failure> {
+        each!(self, session => session.input(channel, bytes))
+    }
+
+    fn data_opened(&mut self) {
+        each!(self, session => session.data_opened());
+    }
+
+    fn only_counts_data(&self) -> bool {
+        each!(self, session => session.only_counts_data())
+    }
+
+    fn data_output(&self) -> Option<(&Arc<[u8]>, Range<usize>)> {
+        each!(self, session => session.data_output())
+    }
+
+    fn data_wrote(&mut self, count: usize) -> bool {
+        each!(self, session => session.data_wrote(count))
+    }
+
+    fn ended(&mut self, channel: Channel) -> Result<(), Failure> {
+        each!(self, session => session.ended(channel))
+    }
+
+    fn is_over(&self) -> bool {
+        each!(self, session => session.is_over())
+    }
 }
 
 /// One side of a conversation. After each change the engine calls [`Session::input`] until it
@@ -54,6 +155,9 @@ pub(crate) trait Session {
     /// Adds a request to the output.
     fn request(&mut self);
 
+    /// The pause is over.
+    fn resume(&mut self) {}
+
     /// What is to be sent on the control connection; more may follow when this is written.
     fn output(&self) -> &[u8];
 
@@ -71,9 +175,10 @@ pub(crate) trait Session {
         false
     }
 
-    /// What is to be sent on the data connection; more may follow when this is written.
-    fn data_output(&self) -> &[u8] {
-        &[]
+    /// What is to be sent on the data connection, a range of something that never changes; more
+    /// may follow when this is written.
+    fn data_output(&self) -> Option<(&Arc<[u8]>, Range<usize>)> {
+        None
     }
 
     /// So many bytes of it are sent. True if that were the last: the connection is to be closed.
@@ -92,14 +197,14 @@ pub(crate) trait Session {
 
 /// What the body of every reply must be.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Expected {
+struct Expected {
     bytes: Option<u64>,
     crc32: Option<u32>,
 }
 
 impl Expected {
-    pub(crate) fn of(plan: &Plan) -> Self {
-        Self { bytes: plan.expected_bytes, crc32: plan.expected_crc32 }
+    fn of(class: &Class) -> Self {
+        Self { bytes: class.expected_bytes, crc32: class.expected_crc32 }
     }
 
     /// Judges a length that the server has announced.

@@ -1,7 +1,7 @@
-//! One thread of the generator: an edge-triggered loop over its connections.
+//! One thread of the generator: a loop over its connections, above whichever driver does the I/O.
 //!
 //! ```text
-//! wait for events ─► read once ─► session takes it ─► record replies ─► next requests, write once
+//! wait for events ─► session takes input ─► record replies ─► next requests, sent at once
 //!       ▲                                                                              │
 //!       └────────── reopen what failed, after a pause · give up what is overdue ◄──────┘
 //! ```
@@ -10,115 +10,130 @@
 //!
 //! Invariants: a turn is bounded, so that phases and deadlines are seen whatever the server sends;
 //! a connection that fails is reopened after a pause that doubles; in the steady state a request
-//! costs one read, one write, one look at the clock and no allocation.
+//! costs what the driver costs, one look at the clock and no allocation.
 
+mod burdens;
+mod driver;
+mod epoll;
 mod measuring;
 mod pacing;
+mod ring;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::io::{self, Read, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Events, Poll, Token};
-use nix::sys::socket::{MsgFlags, recv};
+pub(crate) use driver::{Driver, Intake};
+use driver::{Event, Slot};
+pub(crate) use epoll::Epoll;
+pub(crate) use ring::Ring;
 
 use crate::Error;
-use crate::client::{Channel, Session, Step};
-use crate::connection::{Connection, Request, Socket, connect, pack, unpack};
-use crate::pace::{Pace, TIMER, Thought};
+use crate::class::Class;
+use crate::client::{Channel, Client, Session as _, Step};
+use crate::connection::{Connection, Request, Socket};
+use crate::pace::{self, Calendar, Errand, Pace};
 use crate::plan::Plan;
 use crate::record::{Failure, Kind, Operation, Recorder};
 use crate::report::{Pulse, Report};
 use crate::steady::Flow;
-
-/// The token of the waker by which the run announces a phase.
-pub(crate) const WAKE: Token = Token(usize::MAX);
+use crate::system;
 
 /// The phases of a run, as threads see them.
 pub(crate) const WARMING: u8 = 0;
 pub(crate) const MEASURING: u8 = 1;
 pub(crate) const DONE: u8 = 2;
 
-const BUFFER_BYTES: usize = 256 * 1024;
-const EVENTS: usize = 1024;
-/// A connection that has more to read than so many buffers lets the others go first.
-const READS_PER_TURN: usize = 8;
-/// So does one that has more to write than so many pieces of it.
-const WRITES_PER_TURN: usize = 8;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-pub(crate) struct Worker<S> {
-    poll: Poll,
-    plan: Arc<Plan>,
-    connections: Vec<Connection<S>>,
-    recorder: Recorder,
-    /// Connections to reopen, the next one first.
-    pauses: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// Connections that may have more to read, or to write of an upload.
-    unfinished: Vec<Token>,
-    next_sweep: Instant,
-    /// The start, from which the schedule counts.
-    epoch: Instant,
+/// What one thread does of a class.
+pub(crate) struct Share {
+    class: Class,
     pace: Pace,
+    recorder: Recorder,
     flow: Flow,
-    /// Requests sent, in the warm-up too.
-    requested: u64,
 }
 
-impl<S: Session> Worker<S> {
+impl Share {
+    pub(crate) fn new(class: &Class, pace: Pace) -> Self {
+        let (class, recorder) = (class.clone(), Recorder::of(class));
+        Self { class, pace, recorder, flow: Flow::default() }
+    }
+}
+
+pub(crate) struct Worker<D> {
+    driver: D,
+    plan: Arc<Plan>,
+    connections: Vec<Connection>,
+    shares: Vec<Share>,
+    /// What is to be done later with connections.
+    calendar: Calendar,
+    next_sweep: Instant,
+    /// When what was recorded is to be shown next.
+    batch_ends: Option<Instant>,
+    /// The start, from which schedules count.
+    epoch: Instant,
+    /// How long before something is due the thread must be awake.
+    awake_before: Duration,
+    /// Requests sent, in the warm-up too.
+    requested: u64,
+    /// The target's port is one that a connection can get as its own.
+    may_reach_itself: bool,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Each share comes with its sessions, and when each of them is to be opened first.
     pub(crate) fn new(
-        poll: Poll,
+        driver: D,
         plan: Arc<Plan>,
-        sessions: Vec<S>,
-        pace: Pace,
+        shares: Vec<(Share, Vec<(Client, Duration)>)>,
         epoch: Instant,
     ) -> Self {
-        let connections = sessions.into_iter().map(|session| Connection::new(session, &plan));
-        let mut recorder = Recorder::new();
-        if matches!(pace, Pace::Open { .. }) {
-            recorder.is_open_loop();
-        }
-        Self {
-            connections: connections.collect(),
-            poll,
+        let mut worker = Self {
+            driver,
+            may_reach_itself: system::ephemeral_ports().contains(&plan.target.port()),
             plan,
-            recorder,
-            pauses: BinaryHeap::new(),
-            unfinished: Vec::new(),
+            connections: Vec::new(),
+            shares: Vec::new(),
+            calendar: Calendar::default(),
             next_sweep: epoch,
+            batch_ends: None,
             epoch,
-            pace,
-            flow: Flow::default(),
+            awake_before: pace::awake_before(),
             requested: 0,
+        };
+        for (number, (share, sessions)) in shares.into_iter().enumerate() {
+            for (session, after) in sessions {
+                let connection = Connection::new(session, number, &share.class);
+                let index = worker.connections.len();
+                worker.calendar.add(epoch + after, index, connection.generation, Errand::Open);
+                worker.connections.push(connection);
+            }
+            worker.shares.push(share);
         }
+        worker
     }
 
     /// Runs until the phase is done.
-    pub(crate) fn run(mut self, phase: &AtomicU8, pulse: &Pulse) -> Result<Report, Error> {
-        let mut events = Events::with_capacity(EVENTS);
-        let mut buffer = vec![0; BUFFER_BYTES];
+    pub(crate) fn run(
+        mut self,
+        mut inbox: D::Inbox,
+        phase: &AtomicU8,
+        pulse: &Pulse,
+    ) -> Result<Report, Error> {
         let mut began = None;
-        for index in 0..self.connections.len() {
-            self.attempt(index, |worker| worker.begin(index));
-        }
+        self.keep_pace(Instant::now());
+        // Time in which it asks and there is nothing is not work.
         let mut spun = Duration::ZERO;
+        let mut in_vain_since = None;
         loop {
             let asked = Instant::now();
-            let wait = self.wait(asked);
-            match self.poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return Err(system(error));
-                }
-                _ => {}
-            }
+            spun += in_vain_since.take().map_or(Duration::ZERO, |since| asked - since);
+            let (wait, alarm) = self.wait(asked);
+            self.driver.wait(&mut inbox, wait, alarm).map_err(system)?;
             match phase.load(Ordering::Relaxed) {
                 DONE => break,
                 MEASURING if began.is_none() => {
@@ -127,16 +142,14 @@ impl<S: Session> Worker<S> {
                 }
                 _ => {}
             }
-            let has_nothing = events.is_empty() && self.unfinished.is_empty();
             let requested = self.requested;
-            self.turn(&events, &mut buffer);
-            // Time in which it asked and there was nothing is not work.
-            if wait.is_zero() && has_nothing && self.requested == requested {
-                spun += asked.elapsed();
+            let (has_happened, now) = self.turn(&mut inbox);
+            if wait.is_zero() && !has_happened && self.requested == requested {
+                in_vain_since = Some(asked);
             }
-            self.publish(pulse);
+            self.publish(pulse, now);
         }
-        self.report(began, spun).map_err(system)
+        self.report(inbox, began.as_ref(), spun).map_err(system)
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
@@ -144,48 +157,32 @@ impl<S: Session> Worker<S> {
         (now - self.epoch).as_nanos() as u64
     }
 
-    /// Does all that is possible now.
-    fn turn(&mut self, events: &Events, buffer: &mut [u8]) {
-        for token in std::mem::take(&mut self.unfinished) {
-            let (index, channel, _) = unpack(token);
-            if self.is_current(token) {
-                self.attempt(index, |worker| {
-                    if channel == Channel::Data && worker.uploads(index) {
-                        return worker.upload(index);
-                    }
-                    worker.receive(index, channel, true, buffer)
-                });
-            }
-        }
-        for event in events {
-            if ![WAKE, TIMER].contains(&event.token()) && self.is_current(event.token()) {
-                let (index, channel, _) = unpack(event.token());
-                self.attempt(index, |worker| worker.progress(index, channel, event, buffer));
-            }
+    /// Does all that is possible now. Says whether anything had happened, and when it was done.
+    fn turn(&mut self, inbox: &mut D::Inbox) -> (bool, Instant) {
+        let mut has_happened = false;
+        while let Some((slot, event)) = self.driver.next(inbox) {
+            has_happened = true;
+            self.attempt(slot.index, |worker| worker.progress(slot, event));
         }
         let now = Instant::now();
-        self.look_at_the_clock(now);
+        self.give_up_what_is_overdue(now);
         self.keep_pace(now);
+        (has_happened, now)
     }
 
-    /// How long to wait for events at most.
-    fn wait(&mut self, now: Instant) -> Duration {
-        if self.plan.busy_poll || !self.unfinished.is_empty() {
-            return Duration::ZERO;
+    /// How long to wait for events at most, and when to be awake without one.
+    fn wait(&self, now: Instant) -> (Duration, Option<Instant>) {
+        if self.plan.busy_poll {
+            return (Duration::ZERO, None);
         }
-        let pause = self.pauses.peek().map_or(self.next_sweep, |Reverse((until, _))| *until);
-        let wait = pause.min(self.next_sweep).saturating_duration_since(now);
-        self.pace.rest(self.epoch, now, wait)
+        let wait = self.next_sweep.saturating_duration_since(now);
+        let arrivals = self.shares.iter().filter_map(|share| share.pace.due(self.epoch)).min();
+        let arrivals = arrivals.and_then(|due| due.checked_sub(self.awake_before));
+        let errands = self.calendar.awake_at(self.awake_before);
+        pace::rest(arrivals.into_iter().chain(errands).min(), now, wait)
     }
 
-    /// Reopens what has paused long enough, and gives up what is overdue.
-    fn look_at_the_clock(&mut self, now: Instant) {
-        while let Some(&Reverse((until, index))) = self.pauses.peek()
-            && until <= now
-        {
-            self.pauses.pop();
-            self.attempt(index, |worker| worker.begin(index));
-        }
+    fn give_up_what_is_overdue(&mut self, now: Instant) {
         if now < self.next_sweep {
             return;
         }
@@ -193,7 +190,8 @@ impl<S: Session> Worker<S> {
         self.next_sweep =
             now + (timeout / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
         for index in 0..self.connections.len() {
-            if self.connections[index].is_overdue(now, timeout) {
+            let connection = &self.connections[index];
+            if connection.is_overdue(&self.shares[connection.share].class, now, timeout) {
                 self.fail(index, Failure::new(Kind::TimedOut, format!("no reply in {timeout:?}")));
             }
         }
@@ -207,24 +205,23 @@ impl<S: Session> Worker<S> {
     }
 
     fn fail(&mut self, index: usize, failure: Failure) {
-        self.recorder.failure(failure);
+        self.record_failure(index, failure);
         self.close(index);
         let connection = &mut self.connections[index];
         let pause = SHORTEST_PAUSE * 2_u32.pow(connection.failures.min(6));
         connection.failures += 1;
-        self.pauses.push(Reverse((Instant::now() + pause.min(LONGEST_PAUSE), index)));
+        let at = Instant::now() + pause.min(LONGEST_PAUSE);
+        self.calendar.add(at, index, connection.generation, Errand::Open);
     }
 
-    /// Whether the token is of a socket that is still in use.
-    fn is_current(&self, token: Token) -> bool {
-        let (index, _, generation) = unpack(token);
-        self.connections[index].generation == generation
+    fn share(&mut self, index: usize) -> &mut Share {
+        &mut self.shares[self.connections[index].share]
     }
 
     /// Makes a connection ready for its requests; one that is a request itself waits for its turn.
     fn begin(&mut self, index: usize) -> Result<(), Failure> {
         let now = Instant::now();
-        if matches!(self.pace, Pace::Open { .. })
+        if matches!(self.share(index).pace, Pace::Open { .. })
             && self.connections[index].session.is_one_request()
         {
             self.close(index);
@@ -243,79 +240,67 @@ impl<S: Session> Worker<S> {
         let connection = &mut self.connections[index];
         connection.session.reset();
         connection.phase_began = request.sent;
-        let token = pack(index, Channel::Control, connection.generation);
-        connection.control = connect(self.plan.target, token, self.poll.registry())?;
+        connection.step_began = request.sent;
+        let intake = connection.intake(Channel::Control, false);
+        self.driver.open(Slot::new(index, Channel::Control), self.plan.target, intake)?;
+        connection.control = Socket::Opening;
         Ok(())
     }
 
     /// Closes a connection. What it had in flight has left the system.
     fn close(&mut self, index: usize) {
+        self.close_sockets(index);
         let connection = &mut self.connections[index];
         let lost = connection.in_flight.len();
-        connection.close();
+        connection.start_over();
         if lost > 0 {
             let now_ns = self.nanoseconds(Instant::now());
-            (0..lost).for_each(|_| self.flow.leave(now_ns));
+            let flow = &mut self.share(index).flow;
+            (0..lost).for_each(|_| flow.leave(now_ns));
         }
         if std::mem::take(&mut self.connections[index].is_listed)
-            && let Pace::Open { free, .. } = &mut self.pace
+            && let Pace::Open { free, .. } = &mut self.share(index).pace
         {
             free.retain(|listed| *listed != index);
         }
     }
 
-    /// Does what an event makes possible.
-    fn progress(
-        &mut self,
-        index: usize,
-        channel: Channel,
-        event: &Event,
-        buffer: &mut [u8],
-    ) -> Result<(), Failure> {
-        let connection = &mut self.connections[index];
-        let socket = connection.socket(channel);
-        let Some(stream) = &socket.stream else {
-            return Ok(());
-        };
-        if !socket.is_open {
-            if event.is_error() {
-                return Err(stream
-                    .take_error()?
-                    .unwrap_or(io::ErrorKind::NotConnected.into())
-                    .into());
-            }
-            if !event.is_writable() {
-                return Ok(());
-            }
-            socket.is_open = true;
-            self.opened(index, channel)?;
-        } else if event.is_writable() {
-            connection.flush()?;
-            if channel == Channel::Data {
-                let generation = connection.generation;
-                self.upload(index)?;
-                if self.connections[index].generation != generation {
-                    return Ok(());
-                }
-            }
+    /// Closes also what was finished, and is perhaps not sent yet.
+    fn close_sockets(&mut self, index: usize) {
+        for channel in [Channel::Control, Channel::Data] {
+            *self.connections[index].socket(channel) = Socket::Closed;
+            self.driver.close(Slot::new(index, channel));
         }
-        if event.is_readable() || event.is_read_closed() {
-            let closed = event.is_read_closed();
-            return self.receive(index, channel, closed, buffer);
-        }
-        Ok(())
     }
 
-    fn opened(&mut self, index: usize, channel: Channel) -> Result<(), Failure> {
+    /// Does what an event makes possible.
+    fn progress(&mut self, slot: Slot, event: Event<'_>) -> Result<(), Failure> {
+        let Slot { index, channel } = slot;
+        match event {
+            Event::Opened => self.opened(slot),
+            Event::Input(bytes) => {
+                self.share(index).recorder.received(bytes.len());
+                if self.connections[index].burden.is_some() {
+                    return self.take_as_burden(slot, bytes);
+                }
+                self.take(index, channel, bytes)
+            }
+            Event::Ended => self.ended(slot),
+            Event::Writable if channel == Channel::Control => self.flush(index),
+            Event::Writable => self.upload(index),
+            Event::Failed(error) => Err(error.into()),
+        }
+    }
+
+    fn opened(&mut self, slot: Slot) -> Result<(), Failure> {
         let now = Instant::now();
-        let connection = &mut self.connections[index];
-        let operation = match channel {
+        let connection = &mut self.connections[slot.index];
+        *connection.socket(slot.channel) = Socket::Open;
+        let operation = match slot.channel {
             Channel::Control => {
                 // A connect to a port of the ephemeral range where nobody listens can, by TCP's
                 // simultaneous open, reach itself: then it would echo to itself, faultlessly.
-                let stream = connection.control.stream.as_ref();
-                let local = stream.map(TcpStream::local_addr).transpose()?;
-                if local == Some(self.plan.target) {
+                if self.may_reach_itself && self.driver.local_address(slot)? == self.plan.target {
                     let detail = "nobody listens: the connection reached itself";
                     return Err(Failure::new(Kind::Refused, detail));
                 }
@@ -326,82 +311,66 @@ impl<S: Session> Worker<S> {
                 Operation::DataConnect
             }
         };
-        connection.pass(operation, now, &mut self.recorder);
-        self.send(index, now)
+        let recorder = &mut self.shares[connection.share].recorder;
+        connection.pass(operation, now, recorder);
+        if connection.burden.is_some() {
+            self.opened_as_burden(slot, now);
+        }
+        self.send(slot.index, now)
     }
 
-    /// Reads until the socket is drained. A short read says so, unless the stream has an end to
-    /// be read as well: of that no further event tells.
-    fn receive(
-        &mut self,
-        index: usize,
-        channel: Channel,
-        has_end: bool,
-        buffer: &mut [u8],
-    ) -> Result<(), Failure> {
-        let generation = self.connections[index].generation;
-        for _ in 0..READS_PER_TURN {
-            let connection = &mut self.connections[index];
-            let discards = channel == Channel::Data && connection.session.only_counts_data();
-            let socket = connection.socket(channel);
-            let Some(stream) = &mut socket.stream else {
-                return Ok(());
-            };
-            let read = if discards { discard(stream, buffer) } else { stream.read(buffer) };
-            let count = match read {
-                Ok(0) => {
-                    if channel == Channel::Control && self.may_end(index) {
-                        return self.begin(index);
-                    }
-                    let connection = &mut self.connections[index];
-                    let socket = connection.socket(channel);
-                    if channel == Channel::Data {
-                        *socket = Socket::default();
-                    }
-                    connection.session.ended(channel)?;
-                    return self.take(index, Channel::Control, &[]);
-                }
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            self.recorder.received(count);
-            self.take(index, channel, &buffer[..count])?;
-            let is_drained = count < buffer.len() && !has_end;
-            if is_drained || self.connections[index].generation != generation {
-                return Ok(());
-            }
+    /// The server has ended a stream.
+    fn ended(&mut self, slot: Slot) -> Result<(), Failure> {
+        let Slot { index, channel } = slot;
+        if channel == Channel::Control && self.may_end(index) {
+            return self.begin(index);
         }
-        self.unfinished.push(pack(index, channel, generation));
-        Ok(())
+        if channel == Channel::Data {
+            self.driver.close(slot);
+            self.connections[index].data = Socket::Closed;
+        }
+        self.connections[index].session.ended(channel)?;
+        self.take(index, Channel::Control, &[])
     }
 
     /// Gives input to the session and does what follows from it.
     fn take(&mut self, index: usize, channel: Channel, mut bytes: &[u8]) -> Result<(), Failure> {
         let now = Instant::now();
         let connection = &mut self.connections[index];
+        let share = &mut self.shares[connection.share];
         loop {
             match connection.session.input(channel, &mut bytes)? {
                 Step::More => break,
-                Step::Passed(operation) => connection.pass(operation, now, &mut self.recorder),
+                Step::Passed(operation) => connection.pass(operation, now, &mut share.recorder),
                 Step::Connect(port) => {
                     let address = SocketAddr::new(self.plan.target.ip(), port);
-                    let token = pack(index, Channel::Data, connection.generation);
-                    connection.data = connect(address, token, self.poll.registry())?;
+                    let only_counted = connection.session.only_counts_data();
+                    let intake = connection.intake(Channel::Data, only_counted);
+                    self.driver.open(Slot::new(index, Channel::Data), address, intake)?;
+                    connection.data = Socket::Opening;
+                }
+                Step::Did(name) => {
+                    share.recorder.step(name, now - connection.step_began);
+                    connection.begin_step(now);
+                }
+                Step::Think(pause) => {
+                    connection.is_pausing = true;
+                    let generation = connection.generation;
+                    self.calendar.add(now + pause, index, generation, Errand::Resume);
                 }
                 Step::Replied => {
                     let request = connection.in_flight.pop_front().ok_or_else(|| {
                         Failure::new(Kind::WrongLength, "more replies than requests")
                     })?;
-                    self.recorder.reply(request.due, request.sent, now);
-                    self.flow.leave((now - self.epoch).as_nanos() as u64);
-                    connection.failures = 0;
-                    connection.served += u64::from(self.recorder.measuring);
-                    if let Pace::Thinking { think, until, .. } = &mut self.pace {
+                    share.recorder.reply(request.due, request.sent, now);
+                    share.flow.leave((now - self.epoch).as_nanos() as u64);
+                    connection.replied(&mut share.recorder);
+                    if let Pace::Closed { think } = share.pace
+                        && !think.is_zero()
+                    {
                         connection.thinking += 1;
                         let generation = connection.generation;
-                        until.push_back(Thought { until: now + *think, index, generation });
+                        self.calendar.add(now + think, index, generation, Errand::Request);
                     }
                 }
             }
@@ -410,41 +379,63 @@ impl<S: Session> Worker<S> {
         self.upload(index)
     }
 
-    fn uploads(&self, index: usize) -> bool {
-        !self.connections[index].session.data_output().is_empty()
+    /// Sends what the session has to say, as far as the socket takes it.
+    fn flush(&mut self, index: usize) -> Result<(), Failure> {
+        let connection = &mut self.connections[index];
+        if connection.control != Socket::Open {
+            return Ok(());
+        }
+        loop {
+            let output = connection.session.output();
+            if output.is_empty() {
+                return Ok(());
+            }
+            let mut length = output.len();
+            if let Some(burden) = &mut connection.burden {
+                let is_request = !connection.in_flight.is_empty();
+                let now_ns = self.epoch.elapsed().as_nanos() as u64;
+                length = burden.may_send(Channel::Control, length, is_request, now_ns);
+                if length == 0 {
+                    return self.hold_back(index);
+                }
+            }
+            let count = self.driver.send(Slot::new(index, Channel::Control), &output[..length])?;
+            if count == 0 {
+                return Ok(());
+            }
+            connection.wrote(Channel::Control, count, self.epoch);
+        }
     }
 
-    /// Writes what is to be uploaded, as far as the socket takes it; what has gone whole is closed.
+    /// Sends what is to be uploaded, as far as the socket takes it; what has gone whole is closed.
     fn upload(&mut self, index: usize) -> Result<(), Failure> {
-        for _ in 0..WRITES_PER_TURN {
-            let connection = &mut self.connections[index];
-            let output = connection.session.data_output();
-            let Some(stream) = connection.data.stream.as_mut().filter(|_| !output.is_empty())
-            else {
+        let slot = Slot::new(index, Channel::Data);
+        let connection = &mut self.connections[index];
+        while connection.data == Socket::Open
+            && let Some((constant, mut range)) = connection.session.data_output()
+        {
+            if let Some(burden) = &mut connection.burden {
+                let now_ns = self.epoch.elapsed().as_nanos() as u64;
+                let length = burden.may_send(Channel::Data, range.len(), true, now_ns);
+                if length == 0 {
+                    return self.hold_back(index);
+                }
+                range.end = range.start + length;
+            }
+            let count = self.driver.send_constant(slot, constant, range)?;
+            if count == 0 {
                 return Ok(());
-            };
-            let count = match stream.write(output) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            self.recorder.wrote(count);
-            if connection.session.data_wrote(count) {
-                connection.data = Socket::default();
+            }
+            self.shares[connection.share].recorder.wrote(count);
+            if connection.wrote(Channel::Data, count, self.epoch) {
+                self.driver.finish(slot);
+                connection.data = Socket::Closed;
                 connection.session.ended(Channel::Data)?;
                 return self.take(index, Channel::Control, &[]);
             }
         }
-        self.unfinished.push(pack(index, Channel::Data, self.connections[index].generation));
         Ok(())
     }
-}
-
-/// Takes what has arrived without looking at it. Linux then does not even copy it, so that the
-/// client of a download is not what is measured.
-fn discard(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    Ok(recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
 }
 
 fn system(cause: io::Error) -> Error {

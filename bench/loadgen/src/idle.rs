@@ -9,7 +9,8 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::plan::{Plan, Protocol};
+use crate::class::Protocol;
+use crate::plan::Plan;
 use crate::record::{Failure, Recorder};
 
 pub(crate) struct Herd {
@@ -21,7 +22,7 @@ pub(crate) struct Herd {
 impl Herd {
     /// Opens the herd within one timeout of the plan. What cannot be opened is counted.
     pub(crate) fn open(plan: &Plan, stop: &AtomicBool, recorder: &mut Recorder) -> Self {
-        if plan.protocol == Protocol::Ftp {
+        if plan.class.protocol == Protocol::Ftp {
             return login::all(plan, stop, recorder);
         }
         let deadline = Instant::now() + plan.timeout;

@@ -5,11 +5,14 @@
 //! server does. What a connection says and expects is in `client`, apart from I/O; how
 //! connections are driven is in `engine`, a run as a whole in `run`.
 
+mod class;
 mod client;
 mod connection;
+pub mod definition;
 mod engine;
 mod histogram;
 mod idle;
+mod interval;
 mod merge;
 mod outcome;
 mod pace;
@@ -19,23 +22,30 @@ mod record;
 mod report;
 mod run;
 mod schedule;
+mod script;
 pub mod selftest;
 mod steady;
 mod system;
+mod trend;
+mod trickle;
 pub mod usage;
 mod verdict;
+mod warm_up;
 
 use std::io;
 use std::time::Duration;
 
+pub use class::{BACKLOG, Class, FtpOperation, Load, Manner, Protocol};
 pub use histogram::{decode, hgrm};
-pub use outcome::{Outcome, Summary};
-pub use plan::{FtpOperation, Load, Plan, Protocol};
+pub use interval::{Interval, Measure, Within};
+pub use outcome::{Outcome, Sessions, StepTimes, Summary};
+pub use plan::{Engine, Plan};
 pub use rate::Rate;
 pub use run::{run, run_watched};
 pub use schedule::Arrivals;
+pub use script::{Action, Script, ScriptStep, Think};
 pub use steady::Window;
-pub use verdict::{Verdict, Word};
+pub use verdict::{BUSY_MAX, Verdict, Word};
 
 /// Why a run could not be made. What the server does wrong is no `Error`: it is in the [`Outcome`].
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +72,9 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
+    /// There is no `io_uring` here, and the plan asks for it.
+    #[error("{0}: use --engine epoll, or auto")]
+    NoRing(String),
     /// The system refused something that a run needs.
     #[error("{what}: {cause}")]
     System {
@@ -75,9 +88,10 @@ pub enum Error {
 /// An instant at which a harness may want to look at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The measurement starts now.
+    /// The measurement starts in a few hundredths of a second, so that what is done here disturbs
+    /// the end of the warm-up and not the measurement.
     Measuring,
-    /// It ended now. The connections are still open, and silent, until the callback returns.
+    /// It has ended. The connections are still open, and silent, until the callback returns.
     Done,
 }
 

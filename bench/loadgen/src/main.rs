@@ -4,8 +4,8 @@ mod show;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +13,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use loadgen::{Arrivals, FtpOperation, Load, Outcome, Plan, Protocol, Rate, selftest};
+use loadgen::{
+    Arrivals, Class, Engine, FtpOperation, Load, Manner, Measure, Outcome, Plan, Protocol, Rate,
+    Script, Within, definition, selftest,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Drives one server over many connections, checks every reply, and says how long each took.
 #[derive(Parser)]
@@ -37,7 +42,11 @@ enum Command {
     /// Measures servers whose latency is known, and compares what it finds with what it must be.
     ///
     /// Exit code: 0 if all is found, 3 if not.
-    Selftest,
+    Selftest {
+        /// Write what it found as JSON to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Serves the self-test: tells its address, then answers until standard input ends.
     #[command(hide = true)]
     TestServer,
@@ -104,11 +113,31 @@ struct Run {
     #[arg(long, default_value_t = 1, requires = "rate")]
     seed: u64,
     /// Open loop: so many arrivals wait for a free connection; more are shed.
-    #[arg(long, default_value_t = 65_536, requires = "rate")]
+    #[arg(long, default_value_t = loadgen::BACKLOG, requires = "rate")]
     backlog: usize,
     /// Closed loop: the pause from a reply to the next request of a connection.
     #[arg(long, value_parser = humantime::parse_duration, conflicts_with = "rate")]
     think: Option<Duration>,
+    /// What each session does, one step after the other: a TOML file. The session as a whole is
+    /// the request, and each step is timed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["operation", "path"])]
+    script: Option<PathBuf>,
+    /// Other classes of clients beside this one: a TOML file with a [[class]] for each, each with
+    /// figures of its own.
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
+    /// So many connections are opened a second at the beginning (default: all at once).
+    #[arg(long, value_name = "PER_S")]
+    connect_rate: Option<f64>,
+    /// How a client ends what it has begun.
+    #[arg(long, value_enum, default_value_t)]
+    manner: Manner,
+    /// A slow reader: take so much of a reply, or of what is retrieved, with a small buffer.
+    #[arg(long, value_name = "BYTES")]
+    receive_bytes_per_s: Option<u64>,
+    /// A slow sender: give so much of a request, or of what is stored.
+    #[arg(long, value_name = "BYTES")]
+    send_bytes_per_s: Option<u64>,
     /// Threads of the generator.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -127,12 +156,20 @@ struct Run {
     /// A file with what each reply's body must be; its length and CRC-32 are compared.
     #[arg(long, conflicts_with = "expected_bytes")]
     expected_file: Option<PathBuf>,
-    /// Load before the measurement.
-    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
-    warm_up: Duration,
+    /// Load before the measurement, such as 1s; with `auto` until the run is found to be steady, 30
+    /// seconds at most.
+    #[arg(long, default_value = "1s", value_parser = warm_up)]
+    warm_up: WarmUp,
     /// The measurement.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     duration: Duration,
+    /// End the measurement, after the duration at the latest, as soon as `--of` is known to so
+    /// much, such as 5%.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    until_within: Option<f64>,
+    /// What is to be known.
+    #[arg(long, value_enum, default_value_t = Measure::P99, requires = "until_within")]
+    of: Measure,
     /// A connect or request older than this is an error.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -142,6 +179,9 @@ struct Run {
     /// Never sleep while waiting for replies; for threads that have a processor of their own.
     #[arg(long)]
     busy_poll: bool,
+    /// How connections are driven.
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
     #[command(flatten)]
     output: Output,
 }
@@ -154,7 +194,7 @@ fn main() -> ExitCode {
     let is_good = match command {
         Command::Run(arguments) => run(*arguments),
         Command::Merge(arguments) => merge(&arguments),
-        Command::Selftest => self_test(),
+        Command::Selftest { json } => self_test(json.as_deref()),
         Command::TestServer => selftest::serve_until_end_of_input().map(|()| true),
     };
     match is_good {
@@ -197,10 +237,17 @@ fn merge(arguments: &Merge) -> anyhow::Result<bool> {
     finish(&merged.context("there is nothing to merge")?, None, files)
 }
 
-fn self_test() -> anyhow::Result<bool> {
+fn self_test(json: Option<&Path>) -> anyhow::Result<bool> {
+    let cannot_write = || format!("cannot write {}", json.unwrap_or(Path::new("")).display());
+    let file = json.map(File::create).transpose().with_context(cannot_write)?;
     let stop = stop_on_signals()?;
     let program = std::env::current_exe().context("this program cannot be found")?;
-    selftest::run(&program, &stop, &mut io::stdout())
+    let found = selftest::run(&program, &stop, &mut io::stdout())?;
+    if let Some(mut file) = file {
+        let text = serde_json::to_string_pretty(&found)? + "\n";
+        file.write_all(text.as_bytes()).with_context(cannot_write)?;
+    }
+    Ok(found.are_good())
 }
 
 fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
@@ -259,7 +306,7 @@ fn finish(outcome: &Outcome, plan: Option<&Plan>, files: Files) -> anyhow::Resul
                 .context("cannot write the .hgrm file")?;
         }
     }
-    Ok(outcome.verdict.as_ref().is_some_and(loadgen::Verdict::is_valid))
+    Ok(outcome.is_valid())
 }
 
 impl Run {
@@ -291,34 +338,97 @@ impl Run {
             }
             None => Load::Closed { think: self.think.unwrap_or_default() },
         };
-        Ok(Plan {
+        let beside: Option<Beside> = self.beside.as_deref().map(read).transpose()?;
+        let script: Option<Script> = self.script.as_deref().map(read).transpose()?;
+        let class = Class {
+            name: String::new(),
             protocol: self.protocol,
-            target: self.target,
             operation,
+            script,
             user: self.user,
             password: self.password,
             path,
             payload_bytes: self.payload_bytes,
             load,
             connections: self.connections,
-            threads: self.threads,
+            connect_rate: self.connect_rate,
             pipeline: self.pipeline,
             requests_per_connection: self.requests_per_connection,
-            idle_connections: self.idle_connections,
             expected_bytes,
             expected_crc32,
-            warm_up: self.warm_up,
+            manner: self.manner,
+            receive_bytes_per_s: self.receive_bytes_per_s,
+            send_bytes_per_s: self.send_bytes_per_s,
+        };
+        Ok(Plan {
+            target: self.target,
+            class,
+            beside: beside.map_or_else(Vec::new, |beside| beside.class),
+            threads: self.threads,
+            idle_connections: self.idle_connections,
+            warm_up: self.warm_up.at_most,
+            until_steady: self.warm_up.until_steady,
             duration: self.duration,
+            until_within: self.until_within.map(|share| Within { measure: self.of, share }),
             timeout: self.timeout,
             cpus: self.cpus,
             busy_poll: self.busy_poll,
+            engine: self.engine,
         })
     }
 }
 
+/// The file of `--beside`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Beside {
+    class: Vec<Class>,
+}
+
+fn read<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(definition::parse(file, &text)?)
+}
+
+/// The longest warm-up that waits for a steady state.
+const LONGEST_WARM_UP: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy)]
+struct WarmUp {
+    at_most: Duration,
+    until_steady: bool,
+}
+
+fn warm_up(text: &str) -> anyhow::Result<WarmUp> {
+    if text == "auto" {
+        return Ok(WarmUp { at_most: LONGEST_WARM_UP, until_steady: true });
+    }
+    let at_most = humantime::parse_duration(text).context("give auto, or a time such as 1s")?;
+    Ok(WarmUp { at_most, until_steady: false })
+}
+
+/// As a share of 1.
+fn percent(text: &str) -> anyhow::Result<f64> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+    let number = number.ok().filter(|number| number.is_finite());
+    Ok(number.context("give a percentage, such as 5%")? / 100.0)
+}
+
+/// How long one of several addresses of a name may take to answer.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
+
 fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
     match target.to_socket_addrs() {
-        Ok(mut addresses) => addresses.next().context("the name has no address"),
+        Ok(addresses) => {
+            let all: Vec<SocketAddr> = addresses.collect();
+            // Where a name has several, such as localhost, the server may listen on one of them.
+            let answers = |address: &&SocketAddr| {
+                TcpStream::connect_timeout(address, RESOLVE_PATIENCE).is_ok()
+            };
+            let found = if all.len() > 1 { all.iter().find(answers) } else { None };
+            found.or(all.first()).copied().context("the name has no address")
+        }
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             bail!("give a host and a port, such as 127.0.0.1:8080")
         }

@@ -4,9 +4,9 @@
 
 use hdrhistogram::Histogram;
 
+use crate::class::Load;
 use crate::histogram::{decode, encode, summary};
-use crate::outcome::{Outcome, Summary};
-use crate::plan::Load;
+use crate::outcome::{Outcome, Sessions, StepTimes, Summary};
 use crate::steady::Window;
 use crate::verdict::Verdict;
 
@@ -16,8 +16,17 @@ impl Outcome {
         if self.rate_intended_per_s.is_some() != other.rate_intended_per_s.is_some() {
             return Err("one is of an open loop and the other of a closed one".to_owned());
         }
+        let names = |outcome: &Self| -> Vec<String> {
+            outcome.beside.iter().map(|class| class.name.clone()).collect()
+        };
+        if names(self) != names(other) {
+            return Err("they have different classes beside the first".to_owned());
+        }
         let squares = self.sum_of_squares() + other.sum_of_squares();
         let cpu_us = self.cpu_us() + other.cpu_us();
+        for (mine, theirs) in self.beside.iter_mut().zip(&other.beside) {
+            mine.merge(theirs)?;
+        }
         merge_blob(&mut self.histogram, &mut self.service_us, &other.histogram)?;
         match (&mut self.response_histogram, &other.response_histogram) {
             (Some(mine), Some(theirs)) => merge_blob(mine, &mut self.response_us, theirs)?,
@@ -34,12 +43,27 @@ impl Outcome {
             let summary = self.operations.entry(name.clone()).or_default();
             merge_blob(mine, summary, theirs)?;
         }
+        for theirs in &other.steps {
+            self.merge_step(theirs)?;
+        }
+        if let Some(theirs) = &other.sessions {
+            self.sessions.get_or_insert_default().merge(theirs)?;
+        }
         self.add(other);
         let requests = self.requests as f64;
         let per = |total: f64, count: f64| if count > 0.0 { total / count } else { 0.0 };
         self.jain = per(requests * requests, self.connections_offered as f64 * squares);
-        self.client_cpu_us_per_request = per(cpu_us, requests);
+        self.client_cpu_us_per_request = per(cpu_us, self.requests_of_all());
         self.verdict = Some(Verdict::of(self));
+        Ok(())
+    }
+
+    fn merge_step(&mut self, theirs: &StepTimes) -> Result<(), String> {
+        let same = |mine: &&mut StepTimes| mine.name == theirs.name;
+        if let Some(mine) = self.steps.iter_mut().find(same) {
+            return merge_blob(&mut mine.histogram, &mut mine.service_us, &theirs.histogram);
+        }
+        self.steps.push(theirs.clone());
         Ok(())
     }
 
@@ -82,6 +106,13 @@ impl Outcome {
         for (mine, theirs) in self.windows.iter_mut().zip(&other.windows) {
             mine.add(*theirs);
         }
+        self.warm_up_s = self.warm_up_s.max(other.warm_up_s);
+        self.warm_up_is_steady = match (self.warm_up_is_steady, other.warm_up_is_steady) {
+            (Some(mine), Some(theirs)) => Some(mine && theirs),
+            (mine, theirs) => mine.or(theirs),
+        };
+        // Intervals of several generators tell nothing of the sum.
+        (self.intervals, self.within) = (Vec::new(), None);
         self.client_busy = self.client_busy.max(other.client_busy);
         self.client_delayed = self.client_delayed.max(other.client_delayed);
         self.stolen = self.stolen.max(other.stolen);
@@ -96,7 +127,27 @@ impl Outcome {
     }
 
     fn cpu_us(&self) -> f64 {
-        self.client_cpu_us_per_request * self.requests as f64
+        self.client_cpu_us_per_request * self.requests_of_all()
+    }
+
+    fn requests_of_all(&self) -> f64 {
+        self.classes().map(|class| class.requests as f64).sum()
+    }
+}
+
+impl Sessions {
+    fn merge(&mut self, other: &Self) -> Result<(), String> {
+        self.begun += other.begun;
+        self.served += other.served;
+        self.abandoned += other.abandoned;
+        for (kind, count) in &other.cut {
+            *self.cut.entry(kind.clone()).or_default() += count;
+        }
+        if self.first_cut.is_none() {
+            self.first_cut.clone_from(&other.first_cut);
+        }
+        let blob = &mut self.cut_after_histogram;
+        merge_blob(blob, &mut self.cut_after_us, &other.cut_after_histogram)
     }
 }
 
@@ -114,6 +165,8 @@ fn merge_blob(mine: &mut String, read_off: &mut Summary, theirs: &str) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn outcome(values_us: std::ops::Range<u64>, connections: usize) -> Outcome {
@@ -160,11 +213,42 @@ mod tests {
     }
 
     #[test]
+    fn classes_steps_and_sessions_are_merged_each_with_its_own() {
+        let with = |name: &str, values_us: std::ops::Range<u64>| {
+            let mut outcome = outcome(values_us, 2);
+            let (histogram, service_us) = (outcome.histogram.clone(), outcome.service_us);
+            outcome.steps.push(StepTimes { name: "noop".to_owned(), service_us, histogram });
+            let cut_after_histogram = outcome.histogram.clone();
+            let cut = BTreeMap::from([("reset".to_owned(), 3)]);
+            let sessions = Sessions { begun: 5, cut, cut_after_histogram, ..Sessions::default() };
+            outcome.sessions = Some(sessions);
+            Outcome { name: name.to_owned(), ..outcome }
+        };
+        let run = |values_us: std::ops::Range<u64>| Outcome {
+            beside: vec![with("slow", values_us.clone())],
+            ..outcome(values_us, 4)
+        };
+        let mut merged = run(1..500);
+        merged.merge(&run(500..2001)).unwrap();
+        let (slow, whole) = (&merged.beside[0], outcome(1..2001, 2));
+        assert_eq!((slow.requests, slow.connections_offered), (2000, 4));
+        assert_eq!(slow.steps[0].service_us, whole.service_us);
+        let sessions = slow.sessions.as_ref().unwrap();
+        assert_eq!((sessions.begun, sessions.cut["reset"]), (10, 6));
+        assert_eq!(sessions.cut_after_us, whole.service_us);
+        // Of all classes: 10 for each of their requests.
+        assert!((merged.client_cpu_us_per_request - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_in_words() {
         let mut closed = outcome(1..10, 1);
         let mut open = outcome(1..10, 1);
         open.rate_intended_per_s = Some(1.0);
         assert!(closed.merge(&open).unwrap_err().contains("open loop"));
+        let mut two = outcome(1..10, 1);
+        two.beside.push(Outcome { name: "slow".to_owned(), ..outcome(1..10, 1) });
+        assert!(closed.merge(&two).unwrap_err().contains("different classes"));
         let broken = Outcome { histogram: "?".to_owned(), ..closed.clone() };
         assert!(closed.merge(&broken).unwrap_err().contains("histogram"));
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Load;
+use crate::class::Load;
+use crate::interval::{Interval, Within};
+use crate::plan::Engine;
 use crate::steady::Window;
 use crate::verdict::Verdict;
 
@@ -29,16 +31,57 @@ pub struct Summary {
     pub mean: f64,
 }
 
+/// What has become of the sessions of clients that are slow, or leave before their time. It is
+/// counted from the beginning of the warm-up on, for such sessions may last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Connections that were opened.
+    pub begun: u64,
+    /// Those of them that got a whole reply.
+    pub served: u64,
+    /// Those that the client left within a request or a reply.
+    pub abandoned: u64,
+    /// Those that the server ended, by how: these are no errors of the run.
+    pub cut: BTreeMap<String, u64>,
+    /// What exactly the first of these was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_cut: Option<String>,
+    /// From the connect to that end.
+    pub cut_after_us: Summary,
+    /// The same in nanoseconds: an HDR histogram, V2 deflated, base64.
+    pub cut_after_histogram: String,
+}
+
+/// How long a step of a script took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepTimes {
+    /// What is done, and with what.
+    pub name: String,
+    /// From the end of the step before, or of a pause.
+    pub service_us: Summary,
+    /// The same in nanoseconds: an HDR histogram, V2 deflated, base64.
+    pub histogram: String,
+}
+
 /// The result of one run, or of several that [`Outcome::merge`] made one. Fields that have defaults
 /// are of later versions than the oldest records.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// The class that it is of.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// What the figures are worth.
     #[serde(default)]
     pub verdict: Option<Verdict>,
     /// When requests were sent; of merged outcomes, one whose rate changes if there is one.
     #[serde(default)]
     pub load: Option<Load>,
+    /// How connections were driven; of merged outcomes, those of the first.
+    #[serde(default)]
+    pub engine: Option<Engine>,
+    /// Why it could not be the `io_uring` that would have been chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_ring: Option<String>,
     /// Correct replies that arrived within the measurement.
     pub requests: u64,
     /// Failures by kind, in the warm-up and the measurement.
@@ -46,6 +89,12 @@ pub struct Outcome {
     /// What exactly the first failure was.
     #[serde(default)]
     pub first_error: Option<String>,
+    /// How long load went before the measurement, in seconds.
+    #[serde(default)]
+    pub warm_up_s: f64,
+    /// Where a steady state was awaited, whether it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up_is_steady: Option<bool>,
     /// The length of the measurement, in seconds.
     pub elapsed_s: f64,
     /// `requests` over `elapsed_s`.
@@ -114,10 +163,23 @@ pub struct Outcome {
     /// The same of each phase.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub operation_histograms: BTreeMap<String, String>,
+    /// Of a script: its steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepTimes>,
+    /// Of clients that are slow, or leave before their time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Sessions>,
+    /// What is known to how much, as far as the batches of the measurement tell; of merged outcomes
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<Interval>,
+    /// What was to be known, and to how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Within>,
     /// The parts of the measurement, of equal length; of a run that was stopped, the whole ones.
     #[serde(default)]
     pub windows: Vec<Window>,
-    /// CPU time of the generator's threads for each correct reply, in microseconds.
+    /// CPU time of the generator's threads for each correct reply, of all classes, in microseconds.
     pub client_cpu_us_per_request: f64,
     /// The share of its time that the busiest thread was at work, 0 to 1; asking again and again
     /// whether there is something is no work.
@@ -130,4 +192,25 @@ pub struct Outcome {
     pub stolen: f64,
     /// Whether the run was told to stop before its time.
     pub stopped: bool,
+    /// The classes that were there beside it, each judged for itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Outcome>,
+}
+
+impl Outcome {
+    /// This class, and those beside it.
+    pub fn classes(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.beside)
+    }
+
+    /// Judges every class.
+    pub(crate) fn judge(&mut self) {
+        self.verdict = Some(Verdict::of(self));
+        self.beside.iter_mut().for_each(Self::judge);
+    }
+
+    /// Whether the figures of every class may be used.
+    pub fn is_valid(&self) -> bool {
+        self.classes().all(|class| class.verdict.as_ref().is_some_and(Verdict::is_valid))
+    }
 }

@@ -1,140 +1,178 @@
-//! When a thread's requests go: the load of the plan, with a clock and with what is free.
+//! When a thread's requests go: the load of a class, with what is free, and the instants at which
+//! something is to be done with a connection.
 //!
 //! Invariant: a thread sleeps until shortly before something is due and then asks again and again,
 //! so that what is due goes within microseconds; it does not sleep past what a connection is free
 //! for, and does not wake for what no connection is free for.
 
-use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::plan::{Load, Plan};
+use crate::class::{Class, Load};
+use crate::client::Channel;
+use crate::plan::Plan;
 use crate::schedule::{Offer, Schedule};
-
-/// The token of the timer.
-pub(crate) const TIMER: Token = Token(usize::MAX - 1);
 
 /// How long before something is due a thread is woken: waking takes about so long.
 const AWAKE_BEFORE: Duration = Duration::from_micros(60);
 
-/// A poll's own timeout is in whole milliseconds, and rounded up.
-const POLL_LATE_MAX: Duration = Duration::from_millis(2);
+/// The end of a wait may be in whole milliseconds, and rounded up; an alarm is exact.
+const WAIT_LATE_MAX: Duration = Duration::from_millis(2);
 
 pub(crate) enum Pace {
-    /// A reply is followed by the next request.
-    Closed,
-    /// A reply is followed by a pause.
-    Thinking { think: Duration, until: VecDeque<Thought>, timer: Timer },
+    /// A reply is followed by the next request, at once or after a pause.
+    Closed { think: Duration },
     /// A schedule.
-    Open { offer: Offer, free: VecDeque<usize>, timer: Timer },
-}
-
-/// The pause of one place in flight: of which connection, in which generation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Thought {
-    pub(crate) until: Instant,
-    pub(crate) index: usize,
-    pub(crate) generation: u32,
+    Open { offer: Offer, free: VecDeque<usize> },
 }
 
 impl Pace {
-    /// For one thread of `threads`, which has so many connections.
+    /// For one thread of `threads` that have connections of the class; this one has so many.
     pub(crate) fn new(
         plan: &Plan,
+        class: &Class,
         thread: usize,
         threads: usize,
         connections: usize,
-        registry: &Registry,
-    ) -> io::Result<Self> {
-        match &plan.load {
-            Load::Closed { think } if think.is_zero() => Ok(Self::Closed),
-            Load::Closed { think } => Ok(Self::Thinking {
-                think: *think,
-                until: VecDeque::with_capacity(connections.saturating_mul(plan.pipeline)),
-                timer: Timer::new(registry)?,
-            }),
+    ) -> Self {
+        match &class.load {
+            Load::Closed { think } => Self::Closed { think: *think },
             Load::Open { rate, arrivals, seed, backlog } => {
                 let profile = rate.profile(plan.warm_up, plan.duration);
                 let schedule = Schedule::new(profile, *arrivals, *seed, thread, threads);
                 let share = backlog / threads + usize::from(thread < backlog % threads);
-                Ok(Self::Open {
+                Self::Open {
                     offer: Offer::new(schedule, share),
                     free: VecDeque::with_capacity(connections),
-                    timer: Timer::new(registry)?,
-                })
+                }
             }
         }
     }
 
-    /// When something is due that can be done then; `epoch` is the start.
+    /// When an arrival is due that there is a connection for; `epoch` is the start.
     pub(crate) fn due(&self, epoch: Instant) -> Option<Instant> {
         match self {
-            Self::Closed => None,
-            Self::Thinking { until, .. } => until.front().map(|thought| thought.until),
-            Self::Open { free, .. } if free.is_empty() => None,
-            Self::Open { offer, .. } => epoch.checked_add(Duration::from_nanos(offer.next_ns())),
-        }
-    }
-
-    /// How long to wait for events, of `wait` at most. Zero while something is due soon.
-    pub(crate) fn rest(&mut self, epoch: Instant, now: Instant, wait: Duration) -> Duration {
-        let Some(due) = self.due(epoch) else {
-            return wait;
-        };
-        let until_due = due.saturating_duration_since(now);
-        if until_due >= wait + POLL_LATE_MAX {
-            return wait;
-        }
-        let (Self::Thinking { timer, .. } | Self::Open { timer, .. }) = self else {
-            return wait;
-        };
-        match until_due.checked_sub(timer.awake_before).filter(|sleep| !sleep.is_zero()) {
-            // The timer wakes it; a timer that cannot be set must not make it late.
-            Some(sleep) if timer.set(due, sleep).is_ok() => wait,
-            _ => Duration::ZERO,
+            Self::Open { offer, free } if !free.is_empty() => {
+                epoch.checked_add(Duration::from_nanos(offer.next_ns()))
+            }
+            Self::Closed { .. } | Self::Open { .. } => None,
         }
     }
 }
 
-/// Wakes a poll to the microsecond, where its own timeout has milliseconds.
-pub(crate) struct Timer {
-    descriptor: TimerFd,
-    /// For what it is set already; it never goes off before its time.
-    set_for: Option<Instant>,
-    awake_before: Duration,
+/// What is to be done with a connection at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Errand {
+    /// Open it.
+    Open,
+    /// Its next request may go: a pause for thought is over.
+    Request,
+    /// Its script goes on: a pause for thought is over.
+    Resume,
+    /// A slow reader takes something again.
+    Receive(Channel),
+    /// A slow sender gives something again.
+    Send,
 }
 
-impl Timer {
-    fn new(registry: &Registry) -> io::Result<Self> {
-        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let descriptor = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let raw = descriptor.as_fd().as_raw_fd();
-        registry.register(&mut SourceFd(&raw), TIMER, Interest::READABLE)?;
-        // On a machine with one processor the server would wait for it. What counts is the machine:
-        // a thread that is confined to one of several has that one to itself.
-        let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN);
-        let is_alone = processors.is_ok_and(|count| count == Some(1));
-        Ok(Self {
-            descriptor,
-            set_for: None,
-            awake_before: if is_alone { Duration::ZERO } else { AWAKE_BEFORE },
-        })
+impl Errand {
+    /// Whether it is to be done to the microsecond.
+    fn is_exact(self) -> bool {
+        matches!(self, Self::Request | Self::Resume)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Appointment {
+    at: Instant,
+    index: usize,
+    generation: u32,
+    errand: Errand,
+}
+
+/// What is to be done later, the next first.
+#[derive(Default)]
+pub(crate) struct Calendar {
+    appointments: BinaryHeap<Reverse<Appointment>>,
+}
+
+impl Calendar {
+    /// The connection may be another by then: `generation` tells.
+    pub(crate) fn add(&mut self, at: Instant, index: usize, generation: u32, errand: Errand) {
+        self.appointments.push(Reverse(Appointment { at, index, generation, errand }));
     }
 
-    fn set(&mut self, due: Instant, sleep: Duration) -> nix::Result<()> {
-        if self.set_for == Some(due) {
-            return Ok(());
+    /// What is due by now: the connection, its generation, and what is to be done with it.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(usize, u32, Errand)> {
+        let Reverse(next) = self.appointments.peek()?;
+        if next.at > now {
+            return None;
         }
-        let once = Expiration::OneShot(TimeSpec::from_duration(sleep));
-        self.descriptor.set(once, TimerSetTimeFlags::empty())?;
-        self.set_for = Some(due);
-        Ok(())
+        let Reverse(next) = self.appointments.pop()?;
+        Some((next.index, next.generation, next.errand))
+    }
+
+    /// When the next is due, less `awake_before` if that is to be exact.
+    pub(crate) fn awake_at(&self, awake_before: Duration) -> Option<Instant> {
+        let Reverse(next) = self.appointments.peek()?;
+        if next.errand.is_exact() { next.at.checked_sub(awake_before) } else { Some(next.at) }
+    }
+}
+
+/// How long to wait for events, of `wait` at most, and when to be awake without one, for what is
+/// due then. Zero while something is due soon.
+pub(crate) fn rest(
+    awake_at: Option<Instant>,
+    now: Instant,
+    wait: Duration,
+) -> (Duration, Option<Instant>) {
+    match awake_at {
+        Some(alarm) if alarm <= now => (Duration::ZERO, None),
+        Some(alarm) if alarm - now < wait + WAIT_LATE_MAX => (wait, Some(alarm)),
+        Some(_) | None => (wait, None),
+    }
+}
+
+/// How long before something is due a thread must be awake.
+pub(crate) fn awake_before() -> Duration {
+    // On a machine with one processor the server would wait for it. What counts is the machine:
+    // a thread that is confined to one of several has that one to itself.
+    let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN);
+    let is_alone = processors.is_ok_and(|count| count == Some(1));
+    if is_alone { Duration::ZERO } else { AWAKE_BEFORE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appointments_come_in_the_order_of_their_times() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut calendar = Calendar::default();
+        calendar.add(at(3), 7, 0, Errand::Send);
+        calendar.add(at(1), 8, 4, Errand::Request);
+        calendar.add(at(2), 9, 0, Errand::Open);
+        assert_eq!(calendar.pop(start), None);
+        // An exact one wakes the thread before its time, and is still not due before it.
+        assert_eq!(calendar.awake_at(Duration::from_micros(60)), at(1).checked_sub(AWAKE_BEFORE));
+        assert_eq!(calendar.pop(at(2)), Some((8, 4, Errand::Request)));
+        assert_eq!(calendar.awake_at(Duration::from_micros(60)), Some(at(2)));
+        assert_eq!(calendar.pop(at(2)), Some((9, 0, Errand::Open)));
+        assert_eq!((calendar.pop(at(2)), calendar.pop(at(3))), (None, Some((7, 0, Errand::Send))));
+    }
+
+    #[test]
+    fn a_thread_sleeps_until_the_alarm_and_then_no_more() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(rest(None, now, second), (second, None));
+        assert_eq!(rest(Some(now), now, second), (Duration::ZERO, None));
+        assert_eq!(rest(Some(now + second), now, second), (second, Some(now + second)));
+        assert_eq!(rest(Some(now + 2 * second), now, second), (second, None));
     }
 }

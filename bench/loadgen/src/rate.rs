@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// More a second no generator of this kind can send; the schedule alone would keep it busy.
 const FASTEST_PER_S: f64 = 1e7;
@@ -17,8 +18,8 @@ const MOST_STEPS: usize = 1000;
 
 /// Requests a second: `5000`, a ramp over the measurement `1000..5000`, or steps of equal length
 /// `1000,2000,5000`. The warm-up has the first of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(into = "String")]
 pub enum Rate {
     /// The same all along.
     Constant(f64),
@@ -57,11 +58,37 @@ impl FromStr for Rate {
     }
 }
 
-impl TryFrom<String> for Rate {
-    type Error = String;
+/// As text, or as a plain number.
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Written)
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+/// A rate as people write it into a file.
+struct Written;
+
+impl Visitor<'_> for Written {
+    type Value = Rate;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a rate: 5000, \"1000..5000\" or \"1000,2000,5000\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, rate: i64) -> Result<Rate, E> {
+        self.visit_str(&rate.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, rate: u64) -> Result<Rate, E> {
+        self.visit_str(&rate.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, rate: f64) -> Result<Rate, E> {
+        self.visit_str(&rate.to_string())
     }
 }
 
@@ -170,6 +197,14 @@ mod tests {
         for text in ["5000", "0.5", "1000..5000", "1000,2000,5000"] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_file_may_hold_a_rate_as_text_or_as_a_number() {
+        for (written, expected) in [("5000", "5000"), ("0.5", "0.5"), ("\"1..9\"", "1..9")] {
+            assert_eq!(serde_json::from_str::<Rate>(written).unwrap().to_string(), expected);
+        }
+        assert!(serde_json::from_str::<Rate>("-1").is_err());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What one thread records while it runs. Everything is allocated before it is needed: recording
-//! a reply touches a few counters and one bucket of a histogram.
+//! What one thread records of a class while it runs. Everything is allocated before it is needed:
+//! recording a reply touches a few counters and one bucket of a histogram.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::class::{Class, Load};
 use crate::steady::{WINDOWS, Window};
 
 /// Longer durations are recorded as this one.
@@ -99,6 +100,55 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What has become of sessions that are a burden to the server.
+pub(crate) struct Burdens {
+    /// Connections that were opened.
+    pub(crate) begun: u64,
+    /// Those of them that got a whole reply.
+    pub(crate) served: u64,
+    /// Those that the client has left before their end.
+    pub(crate) abandoned: u64,
+    /// Those that the server has ended, by the kind of failure that this were elsewhere.
+    cut: [u64; Kind::NAMES.len()],
+    /// From the connect to that end.
+    pub(crate) cut_after_ns: Histogram<u64>,
+    pub(crate) first_cut: Option<String>,
+}
+
+impl Burdens {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: 0,
+            served: 0,
+            abandoned: 0,
+            cut: Default::default(),
+            cut_after_ns: histogram(),
+            first_cut: None,
+        }
+    }
+
+    pub(crate) fn cut(&mut self, failure: Failure, after: Duration) {
+        self.cut[failure.kind as usize] += 1;
+        self.cut_after_ns.saturating_record(nanoseconds(after));
+        self.first_cut.get_or_insert(failure.detail);
+    }
+
+    pub(crate) fn cuts(&self) -> BTreeMap<String, u64> {
+        by_name(&self.cut)
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.begun += other.begun;
+        self.served += other.served;
+        self.abandoned += other.abandoned;
+        for (mine, theirs) in self.cut.iter_mut().zip(other.cut) {
+            *mine += theirs;
+        }
+        add(&mut self.cut_after_ns, &other.cut_after_ns);
+        self.first_cut = self.first_cut.take().or(other.first_cut);
+    }
+}
+
 /// Counters and histograms of one thread, or of all after [`Recorder::merge`].
 pub(crate) struct Recorder {
     /// Replies and durations count only now; failures count always.
@@ -113,6 +163,8 @@ pub(crate) struct Recorder {
     pub(crate) response_ns: Option<Histogram<u64>>,
     /// In an open loop: how late requests were sent for which a connection was free.
     pub(crate) lag_ns: Option<Histogram<u64>>,
+    /// All replies so far, in the warm-up too.
+    pub(crate) seen: Window,
     pub(crate) windows: [Window; WINDOWS],
     window: usize,
     window_ends: Instant,
@@ -120,6 +172,10 @@ pub(crate) struct Recorder {
     pub(crate) first_error: Option<String>,
     operations_ns: [Option<Histogram<u64>>; Operation::NAMES.len()],
     errors: [u64; Kind::NAMES.len()],
+    /// Of a class with a script: the times of its steps, in the order of their names.
+    pub(crate) steps_ns: Vec<Histogram<u64>>,
+    /// Of a class that is a burden.
+    pub(crate) burdens: Option<Burdens>,
 }
 
 impl Recorder {
@@ -133,6 +189,7 @@ impl Recorder {
             service_ns: histogram(),
             response_ns: None,
             lag_ns: None,
+            seen: Window::default(),
             windows: Default::default(),
             window: 0,
             window_ends: Instant::now(),
@@ -140,11 +197,25 @@ impl Recorder {
             first_error: None,
             operations_ns: Default::default(),
             errors: Default::default(),
+            steps_ns: Vec::new(),
+            burdens: None,
         }
     }
 
+    /// For what a class can do.
+    pub(crate) fn of(class: &Class) -> Self {
+        let mut recorder = Self::new();
+        if matches!(class.load, Load::Open { .. }) {
+            recorder.is_open_loop();
+        }
+        let names = class.script.as_ref().map_or(0, |script| script.labels().0.len());
+        recorder.steps_ns.resize_with(names, histogram);
+        recorder.burdens = class.is_a_burden().then(Burdens::new);
+        recorder
+    }
+
     /// Response times and lags will be recorded too.
-    pub(crate) fn is_open_loop(&mut self) {
+    fn is_open_loop(&mut self) {
         self.response_ns = Some(histogram());
         self.lag_ns = Some(histogram());
     }
@@ -158,14 +229,14 @@ impl Recorder {
 
     /// A reply has come: to a request that was due at one instant and sent at another.
     pub(crate) fn reply(&mut self, due: Instant, sent: Instant, now: Instant) {
+        let response_ns = nanoseconds(now - due);
+        self.seen.add(Window { replies: 1, response_ns });
         if !self.measuring {
             return;
         }
         self.requests += 1;
-        let mut response_ns = nanoseconds(now - sent);
-        self.service_ns.saturating_record(response_ns);
+        self.service_ns.saturating_record(nanoseconds(now - sent));
         if let Some(histogram) = &mut self.response_ns {
-            response_ns = nanoseconds(now - due);
             histogram.saturating_record(response_ns);
         }
         while now >= self.window_ends && self.window + 1 < WINDOWS {
@@ -173,6 +244,10 @@ impl Recorder {
             self.window_ends += self.window_length;
         }
         self.windows[self.window].add(Window { replies: 1, response_ns });
+    }
+
+    pub(crate) fn response_times(&self) -> &Histogram<u64> {
+        self.response_ns.as_ref().unwrap_or(&self.service_ns)
     }
 
     pub(crate) fn lag(&mut self, late: Duration) {
@@ -185,6 +260,13 @@ impl Recorder {
         if self.measuring {
             let histogram = self.operations_ns[operation as usize].get_or_insert_with(histogram);
             histogram.saturating_record(nanoseconds(took));
+        }
+    }
+
+    /// A step of a script is done: the number of its name.
+    pub(crate) fn step(&mut self, name: usize, took: Duration) {
+        if self.measuring {
+            self.steps_ns[name].saturating_record(nanoseconds(took));
         }
     }
 
@@ -237,6 +319,13 @@ impl Recorder {
             *mine += theirs;
         }
         self.first_error = self.first_error.take().or(other.first_error);
+        self.steps_ns.resize_with(self.steps_ns.len().max(other.steps_ns.len()), histogram);
+        for (mine, theirs) in self.steps_ns.iter_mut().zip(&other.steps_ns) {
+            add(mine, theirs);
+        }
+        if let Some(theirs) = other.burdens {
+            self.burdens.get_or_insert_with(Burdens::new).merge(theirs);
+        }
     }
 
     /// All failures.
@@ -245,8 +334,7 @@ impl Recorder {
     }
 
     pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
-        let named = Kind::NAMES.iter().zip(self.errors);
-        named.filter(|(_, count)| *count > 0).map(|(name, count)| ((*name).into(), count)).collect()
+        by_name(&self.errors)
     }
 
     /// The phases that occurred, by name.
@@ -254,6 +342,11 @@ impl Recorder {
         let named = Operation::NAMES.iter().zip(&self.operations_ns);
         named.filter_map(|(name, histogram)| Some((*name, histogram.as_ref()?)))
     }
+}
+
+fn by_name(counts: &[u64; Kind::NAMES.len()]) -> BTreeMap<String, u64> {
+    let named = Kind::NAMES.iter().zip(counts);
+    named.filter(|(_, count)| **count > 0).map(|(name, count)| ((*name).into(), *count)).collect()
 }
 
 fn histogram() -> Histogram<u64> {

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
+use crate::class::{BACKLOG, Class, Load};
 use crate::histogram::decode;
 use crate::outcome::Outcome;
-use crate::plan::{Load, Plan, Protocol};
+use crate::plan::Plan;
 use crate::rate::Rate;
 use crate::schedule::{Arrivals, Schedule};
 use crate::{Phase, run as run_plan};
@@ -28,21 +30,75 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Of a sleep and of waking, on a machine that does something else too.
 const SLACK_MS: f64 = 2.0;
 const SEED: u64 = 1;
-const BACKLOG: usize = 65_536;
 const LISTENING: &str = "listening on ";
 
-/// Runs all of it and writes the table to `out`. True if all was found as it must be. `program` is
-/// this program, which has the hidden command `test-server`.
-pub fn run(program: &Path, stop: &AtomicBool, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let mut table = Table { out, all_good: true };
+/// A figure that arithmetic knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// The server and its load.
+    pub case: String,
+    /// What is looked at, with its unit.
+    pub figure: String,
+    /// What arithmetic says.
+    pub expected: f64,
+    /// What was found.
+    pub measured: f64,
+    /// The least that is allowed.
+    pub low: f64,
+    /// The most that is allowed.
+    pub high: f64,
+}
+
+impl Check {
+    /// Whether it is as it must be.
+    pub fn is_good(&self) -> bool {
+        (self.low..=self.high).contains(&self.measured)
+    }
+}
+
+/// What another generator says of a server whose latency is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The other generator.
+    pub client: String,
+    /// The server and its load.
+    pub case: String,
+    /// What it says, with its unit, as it is named in a [`Check`].
+    pub figure: String,
+    /// What it found.
+    pub measured: f64,
+}
+
+/// All that the self-test found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Findings {
+    /// What was compared with arithmetic.
+    pub checks: Vec<Check>,
+    /// What others say of the same servers.
+    pub beside: Vec<Beside>,
+}
+
+impl Findings {
+    /// Whether all is as it must be.
+    pub fn are_good(&self) -> bool {
+        self.checks.iter().all(Check::is_good)
+    }
+}
+
+/// Runs all of it and writes the table to `out`. `program` is this program, which has the hidden
+/// command `test-server`.
+pub fn run(program: &Path, stop: &AtomicBool, out: &mut dyn Write) -> anyhow::Result<Findings> {
+    let mut table = Table { out, found: Findings::default() };
     table.head()?;
-    let cases: [Case; 7] = [fixed, exponential, queue, stall, wrk, stopped, floor];
+    let cases: [Case; 8] =
+        [fixed, exponential, queue, stall_constant, stall_poisson, wrk, stopped, floor];
     for case in cases {
         case(&mut table, program, stop)?;
     }
-    let summary = if table.all_good { "all as arithmetic says" } else { "NOT as arithmetic says" };
+    let is_good = table.found.are_good();
+    let summary = if is_good { "all as arithmetic says" } else { "NOT as arithmetic says" };
     writeln!(table.out, "{summary}")?;
-    Ok(table.all_good)
+    Ok(table.found)
 }
 
 /// Serves without a delay, for the case of a process that is stopped.
@@ -57,7 +113,7 @@ type Case = fn(&mut Table<'_>, &Path, &AtomicBool) -> anyhow::Result<()>;
 
 struct Table<'a> {
     out: &'a mut dyn Write,
-    all_good: bool,
+    found: Findings,
 }
 
 impl Table<'_> {
@@ -78,14 +134,24 @@ impl Table<'_> {
         allowed: (f64, f64),
     ) -> io::Result<()> {
         let (low, high) = (expected - allowed.0, expected + allowed.1);
-        let is_good = (low..=high).contains(&measured);
-        self.all_good &= is_good;
-        let word = if is_good { "ok" } else { "WRONG" };
+        let (case, figure) = (case.to_owned(), figure.to_owned());
+        let check = Check { case, figure, expected, measured, low, high };
+        let word = if check.is_good() { "ok" } else { "WRONG" };
         let allowed = format!("{low:.2} to {high:.2}");
+        let Check { case, figure, .. } = &check;
         writeln!(
             self.out,
             "{case:<26}{figure:<20}{expected:>12.2}{measured:>12.2}{allowed:>20}  {word}"
-        )
+        )?;
+        self.found.checks.push(check);
+        Ok(())
+    }
+
+    fn beside(&mut self, client: &str, case: &str, figure: &str, measured: f64) -> io::Result<()> {
+        writeln!(self.out, "{case:<26}{figure:<20}{client:>12}{measured:>12.2}")?;
+        let [client, case, figure] = [client, case, figure].map(str::to_owned);
+        self.found.beside.push(Beside { client, case, figure, measured });
+        Ok(())
     }
 
     fn remark(&mut self, case: &str, text: &str) -> io::Result<()> {
@@ -102,10 +168,12 @@ fn plan(
 ) -> Plan {
     let rate = Rate::Constant(rate);
     Plan {
-        protocol: Protocol::Http,
         target,
-        load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
-        connections,
+        class: Class {
+            load: Load::Open { rate, arrivals, seed: SEED, backlog: BACKLOG },
+            connections,
+            ..Class::default()
+        },
         warm_up: SECOND,
         duration,
         ..Plan::default()
@@ -186,55 +254,111 @@ const STALL: Latency = Latency::Stall {
     lasts: SECOND,
 };
 
-fn stall(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
-    let case = "1 s of 10 silent, 1000/s";
+fn stall_constant(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+    stall(table, Arrivals::Constant, stop)
+}
+
+fn stall_poisson(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+    stall(table, Arrivals::Poisson, stop)
+}
+
+const STALL_CASE: &str = "1 s of 10 silent, 1000/s";
+const STALL_CONNECTIONS: usize = 64;
+const STALL_RATE: f64 = 1000.0;
+
+fn stall(table: &mut Table<'_>, arrivals: Arrivals, stop: &AtomicBool) -> anyhow::Result<()> {
+    let case = match arrivals {
+        Arrivals::Constant => STALL_CASE,
+        Arrivals::Poisson => "1 s of 10, Poisson 1000/s",
+    };
     let server = Server::start(STALL)?;
-    let (rate, connections) = (1000.0, 64);
-    let plan = plan(server.address(), rate, Arrivals::Constant, connections, 10 * SECOND);
+    let plan = plan(server.address(), STALL_RATE, arrivals, STALL_CONNECTIONS, 10 * SECOND);
     let outcome = measure(&plan, stop, &mut |_| {})?;
-    table.check(case, "requests", 10_000.0, outcome.requests as f64, (20.0, 20.0))?;
+    let profile = Rate::Constant(STALL_RATE).profile(SECOND, 10 * SECOND);
+    let schedule = Schedule::new(profile, arrivals, SEED, 0, 1);
+    let expected = arithmetic::stalled_arrivals(schedule, (5.0, 6.0), (1.0, 11.0));
+    let requests = expected.len() as f64;
+    table.check(case, "requests", requests, outcome.requests as f64, (20.0, 20.0))?;
     table.check(case, "shed", 0.0, outcome.shed as f64, (0.0, 0.0))?;
     // What has waited must be sent, one request after the other: for so long others wait too.
     for (name, quantile) in [
+        ("response p50 ms", 0.5),
         ("response p90 ms", 0.9),
         ("response p95 ms", 0.95),
         ("response p99 ms", 0.99),
         ("response max ms", 1.0),
     ] {
-        let expected = 1e3 * arithmetic::stalled(quantile, rate, 10.0, 1.0);
+        let rank = (quantile * requests).ceil() as usize;
+        let expected = 1e3 * expected[rank.clamp(1, expected.len()) - 1];
         table.check(case, name, expected, response_ms(&outcome, quantile)?, (10.0, 100.0))?;
     }
-    let hidden = 1e3 * arithmetic::stalled_service(0.99, rate, 10.0, 1.0, connections as f64);
-    let measured = outcome.service_us.p99 / 1e3;
-    table.check(case, "service p99 ms", hidden, measured, (0.0, 100.0))?;
+    let connections = STALL_CONNECTIONS as f64;
+    for (name, quantile, measured) in [
+        ("service p99 ms", 0.99, outcome.service_us.p99),
+        ("service max ms", 1.0, outcome.service_us.max),
+    ] {
+        let hidden =
+            1e3 * arithmetic::stalled_service(quantile, STALL_RATE, 10.0, 1.0, connections);
+        table.check(case, name, hidden, measured / 1e3, (10.0, 100.0))?;
+    }
     Ok(())
 }
 
-/// Another generator, in a closed loop, if it is installed: to show what it does not see.
+/// Another generator, in a closed loop, if it is installed: to show what it does not see. It fills
+/// in afterwards what it takes to be missing.
 fn wrk(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
-    let case = "the same, by wrk";
     anyhow::ensure!(!stop.load(Ordering::Relaxed), "stopped before the end");
     let server = Server::start(STALL)?;
     let url = format!("http://{}/", server.address());
+    let connections = STALL_CONNECTIONS.to_string();
     let output = Command::new("wrk")
-        .args(["--threads", "1", "--connections", "64", "--duration", "10s", "--latency", &url])
+        .args(["--threads", "1", "--connections", &connections, "--duration", "10s", "--latency"])
+        .arg(&url)
         .stdin(Stdio::null())
         .output();
     let Ok(output) = output else {
-        table.remark(case, "not installed")?;
+        table.remark(STALL_CASE, "wrk is not installed")?;
         return Ok(());
     };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told = text.lines().map(str::trim).filter(|line| {
-        ["50%", "90%", "99%"].iter().any(|percent| line.starts_with(percent))
-            || line.contains("requests in")
-    });
-    for line in told {
-        let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
-        table.remark(case, &words)?;
+    for (figure, measured_ms) in told_by_wrk(&String::from_utf8_lossy(&output.stdout)) {
+        table.beside("wrk", STALL_CASE, figure, measured_ms)?;
     }
-    table.remark(case, "(after it has filled in what it takes to be missing)")?;
     Ok(())
+}
+
+/// The percentiles and the maximum, in milliseconds.
+fn told_by_wrk(text: &str) -> Vec<(&'static str, f64)> {
+    let mut told = Vec::new();
+    let mut max = None;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let figure = match words.as_slice() {
+            ["Latency", _, _, longest, _] => {
+                max = milliseconds(longest);
+                continue;
+            }
+            ["50%", _] => "response p50 ms",
+            ["90%", _] => "response p90 ms",
+            ["99%", _] => "response p99 ms",
+            _ => continue,
+        };
+        told.extend(milliseconds(words[1]).map(|measured_ms| (figure, measured_ms)));
+    }
+    told.extend(max.map(|max| ("response max ms", max)));
+    told
+}
+
+/// Wrk writes `12.34us`, `5.60ms`, `1.20s` and `1.00m`.
+fn milliseconds(text: &str) -> Option<f64> {
+    let unit = text.find(|char: char| char.is_ascii_alphabetic())?;
+    let factor = match &text[unit..] {
+        "us" => 1e-3,
+        "ms" => 1.0,
+        "s" => 1e3,
+        "m" => 6e4,
+        _ => return None,
+    };
+    Some(text[..unit].parse::<f64>().ok()? * factor)
 }
 
 /// A process that is killed, stopped or not, when this is dropped.
@@ -300,4 +424,24 @@ fn floor(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<(
     let cpu = outcome.client_cpu_us_per_request;
     table.remark(case, &format!("the generator's processor time: {cpu:.1} µs a request"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_tells_is_read_in_milliseconds() {
+        let text = "  Thread Stats   Avg      Stdev     Max   +/- Stdev\n    \
+                    Latency    58.30ms  193.55ms   1.02s    91.51%\n    \
+                    Req/Sec    16.80k     3.73k   20.96k    88.24%\n  Latency Distribution\n     \
+                    50%  612.00us\n     75%    0.90ms\n     90%    1.40ms\n     99%    0.97s\n";
+        let found = told_by_wrk(text);
+        let expected = [0.612, 1.4, 970.0, 1020.0];
+        assert_eq!(found.len(), expected.len());
+        for ((figure, found), expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-9, "{figure}: {found}");
+        }
+        assert_eq!(milliseconds("1.00m"), Some(60_000.0));
+    }
 }

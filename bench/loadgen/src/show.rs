@@ -1,9 +1,10 @@
 //! What a user sees: a line that lives while a run lasts, and the table of its outcome.
 
-use std::io::{self, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
-use loadgen::{Glimpse, Outcome, Plan, Summary};
+use loadgen::{Glimpse, Interval, Outcome, Plan, Sessions, Summary};
 
 const EVERY: Duration = Duration::from_millis(250);
 
@@ -59,13 +60,76 @@ fn line(glimpse: &Glimpse, duration: Duration, rate: f64) -> String {
 /// The outcome for people; a merged one is of no single plan.
 pub(crate) fn table(plan: Option<&Plan>, outcome: &Outcome) -> String {
     let mut text = String::new();
+    for class in outcome.classes() {
+        if !class.name.is_empty() {
+            writeln!(text, "\n{}", class.name).expect("a string takes all");
+        }
+        of_class(&mut text, plan, class);
+    }
+    text
+}
+
+fn of_class(text: &mut String, plan: Option<&Plan>, outcome: &Outcome) {
+    if let Some(sessions) = &outcome.sessions {
+        became(text, sessions);
+    }
     if outcome.requests == 0 {
         text.push_str("no reply arrived within the measurement\n");
-        errors(&mut text, outcome);
-        judgement(&mut text, outcome);
-        return text;
+        errors(text, outcome);
+        judgement(text, outcome);
+        return;
     }
-    let mut line = |label: &str, value: String| labelled(&mut text, label, &value);
+    counts(text, plan, outcome);
+    errors(text, outcome);
+    heads(text);
+    if outcome.response_histogram.is_some() {
+        row(text, "response", &outcome.response_us);
+    }
+    row(text, "service", &outcome.service_us);
+    if let Some(lag) = &outcome.schedule_lag_us {
+        row(text, "sent late", lag);
+    }
+    known(text, &outcome.intervals);
+    for (operation, summary) in &outcome.operations {
+        row(text, operation, summary);
+    }
+    for step in &outcome.steps {
+        row(text, &format!("· {}", step.name), &step.service_us);
+    }
+    text.push('\n');
+    judgement(text, outcome);
+}
+
+/// How surely the figures are known.
+fn known(text: &mut String, intervals: &[Interval]) {
+    let known = intervals
+        .iter()
+        .filter(|interval| interval.share() < 1.0)
+        .map(|interval| format!("{} ± {:.1}%", interval.measure.name(), 100.0 * interval.share()));
+    let known: Vec<String> = known.collect();
+    if !known.is_empty() {
+        labelled(text, "known", &format!(" {} (95%)", known.join(", ")));
+    }
+}
+
+/// What came of clients that are a burden to the server.
+fn became(text: &mut String, sessions: &Sessions) {
+    let Sessions { begun, served, abandoned, cut, .. } = sessions;
+    let cuts: u64 = cut.values().sum();
+    let counts = format!("{begun} begun, {served} served, {abandoned} left by us, {cuts} cut");
+    labelled(text, "sessions", &counts);
+    for (kind, count) in cut {
+        labelled(text, "cut", &format!("{count} × {kind}"));
+    }
+    if let Some(first) = &sessions.first_cut {
+        labelled(text, "first cut", first);
+        heads(text);
+        row(text, "cut after", &sessions.cut_after_us);
+    }
+}
+
+fn counts(text: &mut String, plan: Option<&Plan>, outcome: &Outcome) {
+    let mut line = |label: &str, value: String| labelled(text, label, &value);
     let stopped = if outcome.stopped { ", stopped early" } else { "" };
     line("requests", format!("{} in {:.2} s{stopped}", outcome.requests, outcome.elapsed_s));
     match outcome.rate_intended_per_s {
@@ -86,31 +150,20 @@ pub(crate) fn table(plan: Option<&Plan>, outcome: &Outcome) -> String {
     let (served, offered) = (outcome.connections_served, outcome.connections_offered);
     let fairness = outcome.jain;
     line("connections", format!("{served} served of {offered}, fairness {fairness:.3} (Jain)"));
-    let planned = plan.map_or(outcome.idle_ready.unwrap_or(0), |plan| plan.idle_connections);
-    if planned > 0 {
-        let ready = outcome.idle_ready.unwrap_or(planned);
-        line("idle", format!("{} held of {ready} opened of {planned}", outcome.idle_held));
+    // Only the first class has an idle herd beside it.
+    if let Some(ready) = outcome.idle_ready {
+        let planned = plan.map_or(ready, |plan| plan.idle_connections);
+        if planned > 0 {
+            line("idle", format!("{} held of {ready} opened of {planned}", outcome.idle_held));
+        }
     }
     let (cpu, busy) = (outcome.client_cpu_us_per_request, 100.0 * outcome.client_busy);
     line("client", format!("{cpu:.2} µs of CPU a request, busiest thread {busy:.0}% busy"));
-    errors(&mut text, outcome);
-    let mut line = |label: &str, value: String| labelled(&mut text, label, &value);
-    let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
-    let heads = columns.map(|column| format!("{column:>11}")).concat();
-    line("\nµs", format!(" {heads}"));
-    if outcome.response_histogram.is_some() {
-        line("response", row(&outcome.response_us));
+    match (outcome.engine, &outcome.no_ring) {
+        (Some(_), Some(why)) => line("engine", format!("epoll, for {why}")),
+        (Some(engine), None) => line("engine", engine.to_string()),
+        (None, _) => {}
     }
-    line("service", row(&outcome.service_us));
-    if let Some(lag) = &outcome.schedule_lag_us {
-        line("sent late", row(lag));
-    }
-    for (operation, summary) in &outcome.operations {
-        line(operation, row(summary));
-    }
-    text.push('\n');
-    judgement(&mut text, outcome);
-    text
 }
 
 fn judgement(text: &mut String, outcome: &Outcome) {
@@ -132,11 +185,25 @@ fn errors(text: &mut String, outcome: &Outcome) {
 }
 
 fn labelled(text: &mut String, label: &str, value: &str) {
-    use std::fmt::Write;
     writeln!(text, "{label:<12}{value}").expect("a string takes all");
 }
 
-fn row(summary: &Summary) -> String {
+/// What stands above rows.
+fn heads(text: &mut String) {
+    let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
+    let heads = columns.map(|column| format!("{column:>11}")).concat();
+    labelled(text, "\nµs", &format!(" {heads}"));
+}
+
+/// A name that is longer than its column has a line of its own.
+fn row(text: &mut String, label: &str, summary: &Summary) {
     let Summary { p50, p90, p99, p999, p9999, max, mean, .. } = *summary;
-    [p50, p90, p99, p999, p9999, max, mean].map(|us| format!("{us:>11.1}")).concat()
+    let values = [p50, p90, p99, p999, p9999, max, mean].map(|us| format!("{us:>11.1}")).concat();
+    if label.chars().count() > 11 {
+        text.push_str(label);
+        text.push('\n');
+        labelled(text, "", &values);
+    } else {
+        labelled(text, label, &values);
+    }
 }

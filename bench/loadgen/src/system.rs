@@ -1,6 +1,7 @@
 //! What a run needs of the operating system: descriptors, a CPU for each thread, its CPU time.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -9,7 +10,8 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::Error;
-use crate::plan::{Plan, Protocol};
+use crate::class::{Class, Protocol};
+use crate::plan::Plan;
 
 /// Descriptors for everything but connections: standard streams, pollers, the caller's files.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -21,9 +23,12 @@ pub(crate) fn raise_descriptor_limit(plan: &Plan) -> Result<(), Error> {
         cause: cause.into(),
     };
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(system)?;
-    let per_connection = if plan.protocol == Protocol::Ftp { 2 } else { 1 };
-    let connections = plan.connections.saturating_mul(per_connection);
-    let pollers = 4 * plan.threads.min(plan.connections).min(1 << 20) as u64;
+    let descriptors = |class: &Class| {
+        let per_connection = if class.protocol == Protocol::Ftp { 2 } else { 1 };
+        class.connections.saturating_mul(per_connection)
+    };
+    let connections = plan.classes().map(descriptors).fold(0, usize::saturating_add);
+    let pollers = 4 * plan.threads_used().min(1 << 20) as u64;
     let needed = connections.saturating_add(plan.idle_connections) as u64;
     let needed = needed.saturating_add(pollers + OTHER_DESCRIPTORS);
     if needed > hard {
@@ -43,6 +48,16 @@ pub(crate) fn pin_thread(cpu: usize) -> Result<(), Error> {
         sched_setaffinity(Pid::from_raw(0), &set)
     };
     pin().map_err(|cause| Error::Pin { cpu, cause: cause.into() })
+}
+
+/// The ports that the system gives to connections; all of them where it does not tell.
+pub(crate) fn ephemeral_ports() -> RangeInclusive<u16> {
+    let read = || {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+        let mut ports = text.split_whitespace().map(str::parse);
+        Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+    };
+    read().unwrap_or(0..=u16::MAX)
 }
 
 /// The CPU time that the calling thread has used.

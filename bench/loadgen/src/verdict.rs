@@ -6,10 +6,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::interval::Within;
 use crate::outcome::Outcome;
 use crate::steady::Window;
+use crate::trend::trend;
 
-const BUSY_MAX: f64 = 0.8;
+/// The share of its time from which on a thread at work may be what was measured.
+pub const BUSY_MAX: f64 = 0.8;
 const RATE_TOLERANCE: f64 = 0.01;
 const LITTLE_TOLERANCE: f64 = 0.05;
 /// Of the response time at the same percentile.
@@ -19,11 +22,7 @@ const DELAYED_MAX: f64 = 0.05;
 const STOLEN_MAX: f64 = 0.05;
 /// For the 99th percentile: 10 / (1 - 0.99).
 const SAMPLES_MIN: u64 = 1000;
-/// A trend is told only of so many windows with replies.
-const TREND_WINDOWS_MIN: usize = 8;
-/// Of the standard normal distribution: a chance of 1 in 100 that there is no trend.
-const TREND_DEVIATIONS: f64 = 2.576;
-/// And only if the halves of the measurement differ by so much.
+/// There is a drift only if the halves of the measurement differ by so much.
 const RATE_DRIFT_MAX: f64 = 0.1;
 const RESPONSE_DRIFT_MAX: f64 = 0.2;
 
@@ -78,11 +77,14 @@ pub struct Verdict {
 impl Verdict {
     /// Judges an outcome.
     pub fn of(outcome: &Outcome) -> Self {
-        let checks: &[fn(&Outcome) -> Objection] = if outcome.requests == 0 {
+        let checks: &[fn(&Outcome) -> Objection] = if outcome.sessions.is_some() {
+            // How many replies such clients get is what is asked.
+            &[errors, no_sessions, client, noise]
+        } else if outcome.requests == 0 {
             // Nothing else can be said of nothing.
             &[errors, silence]
         } else {
-            &[errors, silence, client, rate, little, drift, noise, samples]
+            &[errors, silence, client, warm_up, rate, little, drift, noise, samples, precision]
         };
         let mut objections = checks.iter().filter_map(|check| check(outcome));
         let Some((word, reason)) = objections.next() else {
@@ -122,10 +124,21 @@ fn silence(outcome: &Outcome) -> Objection {
     })
 }
 
+fn no_sessions(outcome: &Outcome) -> Objection {
+    let begun = outcome.sessions.as_ref().map_or(0, |sessions| sessions.begun);
+    object(begun == 0, Word::UnderSampled, || "no connection was opened".to_owned())
+}
+
 fn client(outcome: &Outcome) -> Objection {
     let busy = outcome.client_busy;
     object(busy >= BUSY_MAX, Word::ClientBound, || {
         format!("the busiest thread was at work for {:.0}% of the time", 100.0 * busy)
+    })
+}
+
+fn warm_up(outcome: &Outcome) -> Objection {
+    object(outcome.warm_up_is_steady == Some(false), Word::NonStationary, || {
+        format!("no steady state was found in a warm-up of {:.0} s", outcome.warm_up_s)
     })
 }
 
@@ -164,13 +177,13 @@ fn drift(outcome: &Outcome) -> Objection {
     if outcome.load.as_ref().is_some_and(|load| !load.is_constant()) {
         return None;
     }
-    let rate = |window: &Window| Some(window.replies as f64);
-    let response = |window: &Window| {
-        (window.replies > 0).then(|| window.response_ns as f64 / window.replies as f64)
-    };
-    let of_rate = trend(&outcome.windows, rate, RATE_DRIFT_MAX).map(|by| ("rate", by));
-    let of_response =
-        || trend(&outcome.windows, response, RESPONSE_DRIFT_MAX).map(|by| ("response time", by));
+    let windows = &outcome.windows;
+    let rates: Vec<f64> = windows.iter().map(|window| window.replies as f64).collect();
+    let has_replies = windows.iter().filter(|window| window.replies > 0);
+    let response = |window: &Window| window.response_ns as f64 / window.replies as f64;
+    let responses: Vec<f64> = has_replies.map(response).collect();
+    let of_rate = trend(&rates, RATE_DRIFT_MAX).map(|by| ("rate", by));
+    let of_response = || trend(&responses, RESPONSE_DRIFT_MAX).map(|by| ("response time", by));
     let (what, by) = of_rate.or_else(of_response)?;
     object(true, Word::NonStationary, || {
         format!(
@@ -178,30 +191,6 @@ fn drift(outcome: &Outcome) -> Objection {
             100.0 * by
         )
     })
-}
-
-/// By how much the second half differs from the first, if there is a monotonic trend (Mann 1945,
-/// Kendall 1975) and the difference is more than `least`.
-fn trend(windows: &[Window], of: impl Fn(&Window) -> Option<f64>, least: f64) -> Option<f64> {
-    let values: Vec<f64> = windows.iter().filter_map(of).collect();
-    if values.len() < TREND_WINDOWS_MIN {
-        return None;
-    }
-    let count = values.len() as f64;
-    let mut score = 0.0;
-    for (number, earlier) in values.iter().enumerate() {
-        for later in &values[number + 1..] {
-            score += f64::from(i8::from(later > earlier) - i8::from(later < earlier));
-        }
-    }
-    let deviation = (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
-    if (f64::abs(score) - 1.0) / deviation < TREND_DEVIATIONS {
-        return None;
-    }
-    let (first, second) = values.split_at(values.len() / 2);
-    let mean = |half: &[f64]| half.iter().sum::<f64>() / half.len() as f64;
-    let by = mean(second) / mean(first) - 1.0;
-    (by.abs() > least).then_some(by)
 }
 
 fn noise(outcome: &Outcome) -> Objection {
@@ -238,12 +227,27 @@ fn samples(outcome: &Outcome) -> Objection {
     })
 }
 
+fn precision(outcome: &Outcome) -> Objection {
+    let Within { measure, share } = outcome.within?;
+    let found = outcome.intervals.iter().find(|interval| interval.measure == measure);
+    let is_met = found.is_some_and(|interval| interval.share() <= share);
+    object(!is_met && !outcome.stopped, Word::UnderSampled, || {
+        let reached = found.map_or("is not known how surely".to_owned(), |interval| {
+            format!("is known to {:.1}%", 100.0 * interval.share())
+        });
+        format!("{} {reached}, and was to be within {:.1}%", measure.name(), 100.0 * share)
+    })
+}
+
 /// What a valid run rests on.
 fn figures(outcome: &Outcome) -> String {
     let late = outcome
         .schedule_lag_us
         .map_or(String::new(), |lag| format!(", requests {:.1} µs late at p99", lag.p99));
     let busy = 100.0 * outcome.client_busy;
+    if let Some(sessions) = &outcome.sessions {
+        return format!("{} sessions, busiest thread {busy:.0}% at work{late}", sessions.begun);
+    }
     format!("{} replies, busiest thread {busy:.0}% at work{late}", outcome.requests)
 }
 

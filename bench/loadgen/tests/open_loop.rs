@@ -12,9 +12,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use loadgen::{Arrivals, FtpOperation, Load, Outcome, Plan, Protocol, Rate, Word};
+use loadgen::{Arrivals, Class, FtpOperation, Load, Outcome, Plan, Protocol, Rate, Word};
 
-use crate::support::{REPLY, run, serve};
+use support::{REPLY, engine, run, serve};
 
 fn open(rate: &str, arrivals: Arrivals, backlog: usize) -> Load {
     Load::Open { rate: rate.parse().unwrap(), arrivals, seed: 1, backlog }
@@ -22,13 +22,12 @@ fn open(rate: &str, arrivals: Arrivals, backlog: usize) -> Load {
 
 fn plan(target: SocketAddr, load: Load) -> Plan {
     Plan {
-        protocol: Protocol::Http,
         target,
-        load,
-        connections: 4,
+        class: Class { path: "/".to_owned(), load, connections: 4, ..Class::default() },
         threads: 2,
         warm_up: Duration::from_millis(300),
         duration: Duration::from_millis(500),
+        engine: engine(),
         ..Plan::default()
     }
 }
@@ -52,7 +51,7 @@ fn every_arrival_is_sent_and_counted_or_unfinished() {
     for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
         for pipeline in [1, 3] {
             let mut plan = plan(target, open("400", arrivals, 1000));
-            plan.pipeline = pipeline;
+            plan.class.pipeline = pipeline;
             let outcome = run(&plan);
             assert!(outcome.errors.is_empty(), "{:?}", outcome.first_error);
             assert_eq!(outcome.shed, 0);
@@ -123,8 +122,8 @@ fn an_arrival_of_an_ftp_login_is_a_whole_session() {
     let think = Load::Closed { think: Duration::from_millis(5) };
     for load in [open("100", Arrivals::Poisson, 100), think] {
         let mut plan = plan(target, load);
-        (plan.protocol, plan.operation) = (Protocol::Ftp, FtpOperation::Login);
-        plan.path = String::new();
+        (plan.class.protocol, plan.class.operation) = (Protocol::Ftp, FtpOperation::Login);
+        plan.class.path = String::new();
         let outcome = run(&plan);
         assert!(outcome.errors.is_empty(), "{:?}", outcome.first_error);
         assert!(outcome.requests > 4 && outcome.operations.contains_key("banner"));
@@ -136,7 +135,7 @@ fn thinking_clients_ask_no_faster_than_they_think() {
     let mut plan =
         plan(serve(http(Duration::ZERO)), Load::Closed { think: Duration::from_millis(50) });
     for requests_per_connection in [None, Some(1)] {
-        plan.requests_per_connection = requests_per_connection;
+        plan.class.requests_per_connection = requests_per_connection;
         let outcome = run(&plan);
         assert!(outcome.errors.is_empty(), "{:?}", outcome.first_error);
         // 4 connections, each at most 20 a second and one at the edge.
@@ -152,7 +151,7 @@ fn a_server_may_close_a_connection_that_nothing_is_asked_of() {
         stream.write_all(REPLY)
     };
     let mut plan = plan(serve(once), open("20", Arrivals::Constant, 100));
-    plan.connections = 16;
+    plan.class.connections = 16;
     let outcome = run(&plan);
     assert!(outcome.errors.is_empty(), "{:?}", outcome.first_error);
     assert!(outcome.requests > 0);

@@ -16,21 +16,25 @@ use std::time::Duration;
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use loadgen::{Error, FtpOperation, Phase, Plan, Protocol};
+use loadgen::{Arrivals, Class, Error, FtpOperation, Load, Measure, Phase, Plan, Protocol, Within};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{REPLY, run, serve};
+use support::{REPLY, engine, run, serve};
 
 fn plan(protocol: Protocol, target: SocketAddr) -> Plan {
     Plan {
-        protocol,
         target,
-        operation: FtpOperation::Login,
-        path: if protocol == Protocol::Http { "/" } else { "" }.to_owned(),
-        connections: 4,
+        class: Class {
+            protocol,
+            operation: FtpOperation::Login,
+            path: if protocol == Protocol::Http { "/" } else { "" }.to_owned(),
+            connections: 4,
+            ..Class::default()
+        },
         threads: 2,
         warm_up: Duration::from_millis(50),
         duration: Duration::from_millis(300),
+        engine: engine(),
         ..Plan::default()
     }
 }
@@ -66,7 +70,7 @@ fn check_failures(
 ) {
     let mut plan = plan(Protocol::Http, serve(converse));
     plan.timeout = Duration::from_millis(100);
-    plan.expected_bytes = Some(5);
+    plan.class.expected_bytes = Some(5);
     let outcome = run(&plan);
     assert_eq!((outcome.requests, outcome.connections_served), (0, 0));
     assert!(!outcome.errors.is_empty());
@@ -85,9 +89,9 @@ fn a_correct_server_is_counted_in_full() {
     {
         for pipeline in [1, 7] {
             let mut plan = plan(protocol, target);
-            plan.pipeline = pipeline;
-            plan.expected_bytes = Some(5);
-            plan.expected_crc32 = Some(crc32fast::hash(b"Hello"));
+            plan.class.pipeline = pipeline;
+            plan.class.expected_bytes = Some(5);
+            plan.class.expected_crc32 = Some(crc32fast::hash(b"Hello"));
             let outcome = run(&plan);
             assert_eq!(outcome.errors, BTreeMap::new(), "{outcome:?}");
             assert_eq!((outcome.connections_offered, outcome.connections_served), (4, 4));
@@ -105,8 +109,8 @@ fn a_correct_server_is_counted_in_full() {
 #[test]
 fn messages_larger_than_every_buffer_are_echoed_whole() {
     let mut plan = plan(Protocol::Echo, serve(echo));
-    plan.payload_bytes = 20_000_000;
-    plan.connections = 1;
+    plan.class.payload_bytes = 20_000_000;
+    plan.class.connections = 1;
     plan.duration = Duration::from_secs(1);
     let outcome = run(&plan);
     assert_eq!(outcome.errors, BTreeMap::new());
@@ -188,7 +192,7 @@ fn connections_that_wait_all_along_are_not_served_and_no_errors() {
             let _ = echo(stream);
         }
     });
-    plan.connections = 8;
+    plan.class.connections = 8;
     let outcome = run(&plan);
     assert_eq!((outcome.connections_offered, outcome.connections_served), (8, 1));
     assert_eq!(outcome.errors, BTreeMap::new());
@@ -211,8 +215,8 @@ fn a_connection_is_used_for_as_many_requests_as_planned() {
         Ok(())
     };
     let mut plan = plan(Protocol::Http, serve(counting));
-    plan.requests_per_connection = Some(3);
-    plan.pipeline = 2;
+    plan.class.requests_per_connection = Some(3);
+    plan.class.pipeline = 2;
     let outcome = run(&plan);
     assert_eq!(outcome.errors, BTreeMap::new());
     assert!(outcome.requests > 3 * 4 && outcome.operations["connect"].count > 0);
@@ -284,21 +288,67 @@ fn a_run_that_is_told_to_stop_keeps_what_it_measured() {
 }
 
 #[test]
+fn a_run_ends_when_enough_is_known_or_says_that_it_is_not() {
+    let mut plan = plan(Protocol::Echo, serve(echo));
+    plan.duration = Duration::from_secs(4);
+    plan.until_within = Some(Within { measure: Measure::Rate, share: 0.99 });
+    // What comes at equal distances is known at once.
+    plan.load = Load::Open {
+        rate: "2000".parse().unwrap(),
+        arrivals: Arrivals::Constant,
+        seed: 1,
+        backlog: 1000,
+    };
+    let outcome = run(&plan);
+    assert!(!outcome.stopped && outcome.within == plan.until_within);
+    let known = outcome.intervals.iter().find(|known| known.measure == Measure::Rate);
+    let is_known = known.is_some_and(|known| known.share() <= 0.99 && known.batches >= 10);
+    let verdict = outcome.verdict.unwrap();
+    let says_not = verdict.also.iter().chain([&verdict.reason]).any(|why| why.contains("rate is"));
+    assert!(is_known != says_not, "{known:?} {verdict:?}");
+    assert!(is_known || outcome.elapsed_s >= 4.0, "it ends early only when enough is known");
+}
+
+#[test]
+fn a_warm_up_that_is_awaited_is_bounded_and_told() {
+    let mut plan = plan(Protocol::Echo, serve(hang));
+    plan.until_steady = true;
+    let outcome = run(&plan);
+    assert_eq!(outcome.warm_up_is_steady, Some(false), "without replies nothing is steady");
+    assert!(outcome.warm_up_s >= 0.05);
+    plan.class.load = Load::Open {
+        rate: "1..2".parse().unwrap(),
+        arrivals: Arrivals::Constant,
+        seed: 1,
+        backlog: 1,
+    };
+    let refused = loadgen::run(&plan, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("no steady state"), "{refused}");
+}
+
+#[test]
 fn a_plan_that_cannot_be_is_refused_in_words() {
     let good = plan(Protocol::Http, SocketAddr::from(([127, 0, 0, 1], 1)));
     let stop = AtomicBool::new(false);
     let run = |plan: Plan| loadgen::run(&plan, &stop, &mut |_| {}).unwrap_err();
-    let none = run(Plan { connections: 0, ..good.clone() });
+    let with = |change: fn(&mut Class)| {
+        let mut plan = good.clone();
+        change(&mut plan.class);
+        plan
+    };
+    let none = run(with(|class| class.connections = 0));
     assert!(matches!(none, Error::Plan(_)));
-    let split = run(Plan { path: "/ HTTP/1.1\r\nEvil: 1".to_owned(), ..good.clone() });
+    let split = run(with(|class| class.path = "/ HTTP/1.1\r\nEvil: 1".to_owned()));
     assert!(matches!(split, Error::Plan(_)));
     let huge = run(Plan { idle_connections: 1 << 40, ..good.clone() });
     assert!(huge.to_string().contains("ulimit"), "{huge}");
     for extreme in [
-        Plan { threads: usize::MAX, connections: usize::MAX, ..good.clone() },
-        Plan { pipeline: usize::MAX, ..good.clone() },
+        Plan { threads: usize::MAX, ..with(|class| class.connections = usize::MAX) },
         Plan { duration: Duration::MAX, ..good.clone() },
-        Plan { protocol: Protocol::Echo, payload_bytes: usize::MAX, ..good.clone() },
+        with(|class| class.pipeline = usize::MAX),
+        with(|class| {
+            (class.protocol, class.payload_bytes) = (Protocol::Echo, usize::MAX);
+        }),
     ] {
         assert!(matches!(run(extreme), Error::Plan(_) | Error::Descriptors { .. }));
     }
@@ -351,10 +401,10 @@ const FILE: &[u8] = &[7; 3_000_000];
 #[test]
 fn ftp_downloads_are_counted_and_timed_by_phase() {
     let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, FILE.len())));
-    plan.operation = FtpOperation::Retrieve;
-    plan.path = "file".to_owned();
-    plan.expected_crc32 = Some(crc32fast::hash(FILE));
-    plan.requests_per_connection = Some(2);
+    plan.class.operation = FtpOperation::Retrieve;
+    plan.class.path = "file".to_owned();
+    plan.class.expected_crc32 = Some(crc32fast::hash(FILE));
+    plan.class.requests_per_connection = Some(2);
     plan.duration = Duration::from_secs(1);
     let outcome = run(&plan);
     assert_eq!(outcome.errors, BTreeMap::new(), "{:?}", outcome.first_error);
@@ -367,9 +417,9 @@ fn ftp_downloads_are_counted_and_timed_by_phase() {
 #[test]
 fn ftp_uploads_are_counted_in_full_and_each_connection_has_its_own_name() {
     let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, 0)));
-    plan.operation = FtpOperation::Store;
-    plan.path = "up".to_owned();
-    plan.payload_bytes = FILE.len();
+    plan.class.operation = FtpOperation::Store;
+    plan.class.path = "up".to_owned();
+    plan.class.payload_bytes = FILE.len();
     plan.duration = Duration::from_secs(1);
     let outcome = run(&plan);
     assert_eq!(outcome.errors, BTreeMap::new(), "{:?}", outcome.first_error);
@@ -377,7 +427,7 @@ fn ftp_uploads_are_counted_in_full_and_each_connection_has_its_own_name() {
     for operation in ["epsv", "data_connect", "transfer", "complete"] {
         assert!(outcome.operations.contains_key(operation), "{operation}");
     }
-    plan.payload_bytes -= 1;
+    plan.class.payload_bytes -= 1;
     assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong status"]);
 }
 
@@ -417,10 +467,10 @@ fn ftp_logins_are_one_request_each() {
 #[test]
 fn ftp_faults_are_counted_by_kind() {
     let mut plan = plan(Protocol::Ftp, serve(ftp(FILE, 1000)));
-    plan.operation = FtpOperation::Retrieve;
-    plan.path = "file".to_owned();
+    plan.class.operation = FtpOperation::Retrieve;
+    plan.class.path = "file".to_owned();
     assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong length"]);
-    plan.path = "another".to_owned();
+    plan.class.path = "another".to_owned();
     assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["wrong status"]);
     plan.target = serve(http(REPLY));
     plan.timeout = Duration::from_millis(100);

@@ -5,6 +5,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::job::{Done, Entry, Job, Kind, Listing, Status};
+use crate::partial::is_partial_name;
 
 use super::command;
 use super::glob;
@@ -15,7 +16,7 @@ use super::payload::Payload;
 use super::reply;
 use super::session::{Representation, Session, State};
 use super::transfer::{Route, Transfer};
-use super::uploads::{self, Placement, Upload};
+use super::uploads::{Placement, Upload};
 
 /// What a job is run for.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl Session {
     /// refused, and `None` returned.
     pub(super) fn resolve(&mut self, argument: &[u8]) -> Option<VirtualPath> {
         let path = self.folder.resolve(argument);
-        if path.has(uploads::is_partial_name) {
+        if path.has(is_partial_name) {
             self.say("550 That name is for an upload that is not whole yet.");
             return None;
         }

@@ -21,8 +21,9 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 
 use crate::job::{Entry, Kind, Status};
+use crate::partial::is_partial_name;
 
-use super::{glob, reply, uploads};
+use super::{glob, reply};
 
 /// How `ls` tells a recent file, whose time of day it shows, from an old one, whose year it shows:
 /// half a mean Gregorian year.
@@ -79,7 +80,7 @@ impl Selection {
             Selection::Visible => name.first() != Some(&b'.'),
             Selection::Pattern { pattern, .. } => glob::matches(pattern, name),
         };
-        fits && !uploads::is_partial_name(name)
+        fits && !is_partial_name(name)
     }
 }
 

@@ -11,22 +11,15 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::job::{Create, Done, Job, Status};
+use crate::partial::{KEPT_MODE, NAME_ATTEMPTS, NEW_MODE, partial_name, unique_name};
 
-use super::command;
 use super::files::Work;
 use super::path::VirtualPath;
 use super::payload::{Incoming, Payload};
 use super::reply;
 use super::session::Session;
-
-/// How many names are tried for an upload before it is given up.
-const NAME_ATTEMPTS: u8 = 16;
-
-/// Makes the names of uploads differ within a process; its id tells processes apart.
-static UPLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// Where in its file an upload goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +38,6 @@ impl Placement {
         if offset == 0 { Placement::Whole } else { Placement::From(offset) }
     }
 }
-
-/// What a new file may be to its owner, group and others, where the process's mask allows it.
-const NEW_MODE: u32 = 0o666;
-/// The permission bits that a file takes over from the one that it replaces.
-const KEPT_MODE: u32 = 0o777;
 
 /// An upload whose file is being opened.
 #[derive(Debug)]
@@ -171,39 +159,5 @@ impl Session {
             text: self.is_text().then(Incoming::default),
         };
         self.begin(payload);
-    }
-}
-
-/// A name for STOU that no other upload has.
-fn unique_name() -> Vec<u8> {
-    let (process, number) = (std::process::id(), UPLOADS.fetch_add(1, Ordering::Relaxed));
-    format!("upload-{process}-{number}").into_bytes()
-}
-
-/// A hidden name for what is not whole yet.
-fn partial_name() -> Vec<u8> {
-    [b".", unique_name().as_slice(), b".part"].concat()
-}
-
-/// Whether a name is of those.
-pub(super) fn is_partial_name(name: &[u8]) -> bool {
-    let numbers = name.strip_prefix(b".upload-").and_then(|rest| rest.strip_suffix(b".part"));
-    let Some(dash) = numbers.and_then(|text| text.iter().position(|&byte| byte == b'-')) else {
-        return false;
-    };
-    let (process, number) = numbers.unwrap_or_default().split_at(dash);
-    command::number(process).is_some() && command::number(&number[1..]).is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_whole_yet_is_known_by_its_name() {
-        assert!(is_partial_name(&partial_name()));
-        for name in [&unique_name()[..], b".upload-1.part", b".upload-1-2-3.part", b".upload-a-1"] {
-            assert!(!is_partial_name(name), "{}", String::from_utf8_lossy(name));
-        }
     }
 }

@@ -8,21 +8,40 @@
 //! | `/compute/MICROSECONDS` | `OK`, after that much CPU time (at most [`MAX_DELAY`]) |
 //! | `/block/MILLISECONDS` | `OK`, after a call that blocks its thread for so long |
 //! | `/backend/MILLISECONDS` | what `--backend` answers to `GET /block/MILLISECONDS` |
-//! | anything else | the file of that name; `index.html` of a directory |
+//! | `/stream/N/MILLISECONDS` | N server-sent events (at most [`MAX_EVENTS`]), so far apart |
+//! | `/echo` (POST, PUT) | the request's body, of at most 64 KiB |
+//! | `/upload/NAME` (POST, PUT) | stores the body under that name, with `--writable` |
+//! | anything else | the file of that name; of a folder, `index.html` or a page of its names |
+//!
+//! Files have validators (`ETag`, `Last-Modified`), so that the conditions of RFC 9110 §13 and its
+//! ranges (§14) hold for them. The other paths have none, and conditions mean nothing to them.
 //!
 //! **Invariant:** a request whose end cannot be told beyond doubt ends the connection, so that
 //! nobody smuggles a second one in its body.
 //!
-//! Not yet there: chunked request bodies (411), other methods than GET and HEAD (405), ranges and
-//! conditions, which a server may leave out (RFC 9110 §14.2, §13).
+//! What a client may send is limited: 8 KiB of head, 100 fields, 64 KiB of body but for uploads
+//! (16 GiB), 4 KiB each of chunk extensions and of trailer fields, which are read and mean nothing.
+//! A head may take as long as `--idle-timeout`, however it drips, and so may 64 KiB of body.
 
 mod backend;
+mod body;
+mod cache;
+mod conditional;
+mod fields;
+mod index;
+mod range;
+mod receiving;
+mod replies;
 mod request;
+mod resource;
 mod response;
 mod route;
 mod session;
+mod upload;
+mod work;
 
-pub use route::{MAX_BYTES, MAX_DELAY, PATTERN};
+pub use cache::Files;
+pub use route::{MAX_BYTES, MAX_DELAY, MAX_EVENTS, PATTERN};
 pub use session::Session;
 
 /// What a client is told that comes when there is no room.

@@ -7,6 +7,8 @@ mod clients;
 mod command_line;
 mod disk;
 mod faults;
+#[path = "../http/table.rs"]
+mod http_table;
 mod ipv6;
 mod leaving;
 mod logins;

@@ -4,7 +4,6 @@
 
 mod commands;
 mod contract;
-mod corpus;
 mod listings;
 mod logins;
 mod security;

@@ -1,10 +1,10 @@
 //! What fits a terminal: fewer columns where it is narrow, and lines broken between words.
 
 use super::{Style, render};
-use crate::table::Table;
+use crate::table::{RESPONSE_P99, Table};
 
 /// The columns that stay longest, the most important first.
-const IMPORTANT: [&str; 12] = [
+const IMPORTANT: [&str; 14] = [
     "architecture",
     "CPU µs/request",
     "CPU µs/login",
@@ -15,8 +15,10 @@ const IMPORTANT: [&str; 12] = [
     "requests/s",
     "logins/s",
     "MB/s",
+    RESPONSE_P99,
     "p99 µs",
     "served",
+    "response p50 µs",
 ];
 /// Without these a table says nothing.
 const FEWEST_COLUMNS: usize = 2;

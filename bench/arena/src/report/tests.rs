@@ -1,12 +1,12 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{FtpOperation, Outcome, Protocol, Summary};
+use loadgen::{Arrivals, FtpOperation, Outcome, Protocol, Rate, Summary, Word};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
 use crate::machine::{Machine, Placement};
 use crate::record::{Cell, Header};
-use crate::sample::Footprint;
+use crate::sample::{Footprint, Used};
 
 fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     Contestant {
@@ -37,6 +37,10 @@ fn workload(name: &str) -> Workload {
         connections: 64,
         pipeline: 1,
         requests_per_connection: None,
+        rate: None,
+        arrivals: None,
+        backlog: None,
+        think_ms: None,
         payload_bytes: 0,
         idle_connections: 0,
         expected_bytes: None,
@@ -49,6 +53,22 @@ fn workload(name: &str) -> Workload {
         backend: false,
         quick: true,
         peers: false,
+    }
+}
+
+/// Where a made-up run was made.
+pub(super) fn machine() -> Machine {
+    Machine {
+        cpu: "A processor".to_owned(),
+        cores: 2,
+        memory_mib: 1024,
+        kernel: "6.1".to_owned(),
+        rustc: "rustc 1.95.0".to_owned(),
+        commit: "0123456789ab".to_owned(),
+        backlog_limit: "4096".to_owned(),
+        placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        congestion_control: String::new(),
+        served_from: String::new(),
     }
 }
 
@@ -131,33 +151,22 @@ fn run() -> Run {
         contestant("broken", 4, Io::Epoll, false),
         contestant("floor-threads", u32::MAX, Io::Threads, true),
     ];
-    let machine = Machine {
-        cpu: "A processor".to_owned(),
-        cores: 2,
-        memory_mib: 1024,
-        kernel: "6.1".to_owned(),
-        rustc: "rustc 1.95.0".to_owned(),
-        commit: "0123456789ab".to_owned(),
-        backlog_limit: "4096".to_owned(),
-        placement: Placement { server: Some(0), client: Some(1), siblings: false },
-        congestion_control: String::new(),
-        served_from: String::new(),
-    };
     let header = Header {
         format: 1,
         started: "2026-01-02T03:04:05Z".to_owned(),
         profile: "quick".to_owned(),
         seed: 7,
-        machine,
+        machine: machine(),
         contestants,
         workloads: vec![workload("plaintext"), herd],
+        calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
 }
 
 #[test]
 fn the_report_says_what_the_records_say() {
-    insta::assert_snapshot!(readme_of(&[run()]));
+    insta::assert_snapshot!(readme_of(&[run()], &[]));
 }
 
 #[test]
@@ -211,6 +220,45 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
     assert!(!for_terminal(&run(), Some(400)).contains("the other columns"));
 }
 
+/// Under a workload whose requests come by a schedule, which one server cannot keep.
+fn run_at_a_rate() -> Run {
+    let mut run = run();
+    let (rate, arrivals) = (Rate::Constant(5000.0), Arrivals::Poisson);
+    let keys = Workload { rate: Some(rate), arrivals: Some(arrivals), ..workload("latency") };
+    run.header.workloads = vec![Workload { floor: false, ..keys }];
+    run.cells.clear();
+    for block in 1..=5 {
+        let noise = f64::from(block) / 10.0;
+        for (name, cpu_us) in [("threads", 20.0), ("pool", 25.0), ("serial", 10.0)] {
+            let mut cell = cell("latency", name, block, cpu_us + noise, 5000.0);
+            let outcome = cell.outcome.as_mut().unwrap();
+            let p99 = cpu_us * 10.0 + noise;
+            outcome.response_us =
+                Summary { p50: cpu_us, p99, p999: 2.0 * p99, ..outcome.service_us };
+            outcome.rate_intended_per_s = Some(5000.0);
+            let (word, reason) = match (name, block) {
+                ("serial", _) => {
+                    (outcome.connections_served, outcome.connections_never_served) = (1, 63);
+                    outcome.shed = block.into();
+                    (Word::NonStationary, format!("the server did not keep up: {block}% not sent"))
+                }
+                ("threads", 2) => (Word::Noisy, "the hypervisor took the machine".to_owned()),
+                _ => (Word::Valid, "all is well".to_owned()),
+            };
+            outcome.verdict = Some(loadgen::Verdict { word, reason, also: Vec::new() });
+            run.cells.push(cell);
+        }
+    }
+    run
+}
+
+#[test]
+fn a_latency_that_means_nothing_is_not_printed_and_the_reason_is() {
+    insta::assert_snapshot!(
+        readme_of(&[run_at_a_rate()], &[]).split("## What the").next().unwrap()
+    );
+}
+
 /// Under a workload of logins, beside a server of other people that is dearer.
 fn run_beside_a_peer() -> Run {
     let mut run = run();
@@ -250,5 +298,7 @@ fn run_beside_a_peer() -> Run {
 
 #[test]
 fn servers_of_other_people_are_marked_and_ranked_in_the_same_table() {
-    insta::assert_snapshot!(readme_of(&[run_beside_a_peer()]).split("## What the").next().unwrap());
+    insta::assert_snapshot!(
+        readme_of(&[run_beside_a_peer()], &[]).split("## What the").next().unwrap()
+    );
 }

@@ -81,7 +81,7 @@ fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
     let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
     run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
 
-    let mut cells = Run::read(writer.folder()).unwrap().cells;
+    let mut cells = Run::<Cell>::read(writer.folder()).unwrap().cells;
     assert!(cells == writer.run().cells, "the records are not what was measured");
     cells.sort_by(|a, b| a.contestant.cmp(&b.contestant));
     let failures: Vec<_> =
@@ -108,7 +108,7 @@ fn a_run_that_is_stopped_records_no_half_cell() {
     let header = header(vec![contestant("good", &good)], 3);
     let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
     run(&mut writer, &stage(), &AtomicBool::new(true)).unwrap();
-    assert!(Run::read(writer.folder()).unwrap().cells.is_empty());
+    assert!(Run::<Cell>::read(writer.folder()).unwrap().cells.is_empty());
     assert!(!writer.run().whole());
 }
 
@@ -117,7 +117,7 @@ fn two_runs_of_one_second_have_folders_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let create = || {
         let header = header(vec![contestant("good", "")], 1);
-        Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap()
+        Writer::<Cell>::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap()
     };
     let (first, second, third) = (create(), create(), create());
     assert_eq!(second.run().name, format!("{}-2", first.run().name));

@@ -3,7 +3,7 @@
 use super::pattern;
 use super::requests::Requests;
 use super::{Channel, Session, Step};
-use crate::plan::Plan;
+use crate::class::Class;
 use crate::record::{Failure, Kind};
 
 #[derive(Clone, Debug)]
@@ -14,9 +14,9 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        let payload = pattern::bytes(plan.payload_bytes);
-        Self { requests: Requests::new(&payload, plan.pipeline), received: 0 }
+    pub(crate) fn new(class: &Class) -> Self {
+        let payload = pattern::bytes(class.payload_bytes);
+        Self { requests: Requests::new(&payload, class.pipeline), received: 0 }
     }
 }
 
@@ -67,8 +67,8 @@ mod tests {
     use super::*;
 
     fn session() -> (Echo, Vec<u8>) {
-        let plan = Plan { payload_bytes: 10, pipeline: 3, ..Plan::default() };
-        (Echo::new(&plan), pattern::bytes(10))
+        let class = Class { payload_bytes: 10, pipeline: 3, ..Class::default() };
+        (Echo::new(&class), pattern::bytes(10))
     }
 
     #[test]

@@ -1,53 +1,53 @@
-//! FTP (RFC 959, EPSV of RFC 2428): a login, then one download or upload after another, or nothing
-//! more; or a login and QUIT that count as one request.
+//! FTP (RFC 959, EPSV of RFC 2428): tasks one after the other, of a script or of what a class does
+//! over and over. What a task says and awaits stands in the table of `tasks`.
+
+mod tasks;
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Channel, Checksum, Expected, Session, Step, pattern};
-use crate::plan::{FtpOperation, Plan};
+use super::{Channel, Checksum, Expected, Session, Step};
+use crate::class::Class;
 use crate::record::{Failure, Kind, Operation};
+use crate::script::Player;
+use tasks::{Course, Moves, Next, Task, Tasks, Verb};
 
 /// A longer line is refused, so that a server that never ends one costs bounded memory.
 const LINE_BYTES: usize = 8 * 1024;
 /// Uploads repeat this many bytes; as few as stay in a processor's own cache.
 const PATTERN_BYTES: usize = 256 * 1024;
 
-/// The reply that is awaited. A transfer awaits two things, in either order: the reply 226 and
-/// the end of the data.
+/// What is awaited. A transfer awaits two things, in either order: the reply 226 and the end of the
+/// data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Banner,
     User,
     Password,
+    /// The reply to TYPE I, which the present task needs.
     Type,
-    Size,
-    /// No reply: the next transfer may be asked for.
+    /// The reply to a task that moves no data.
+    Reply,
+    /// No reply: the next request may be made.
     Ready,
+    /// The end of a pause.
+    Pause,
     Epsv,
     Pasv,
     DataConnection,
     Transfer,
-    Quit,
     Over,
-}
-
-/// What follows a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Task {
-    Quit,
-    Retrieve,
-    Store,
-    /// Nothing: the session is held, idle.
-    Stay,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Ftp {
-    task: Task,
+    course: Course,
+    /// Of the connection: what it stores has this behind its name.
+    number: usize,
     user: Arc<str>,
     password: Arc<str>,
-    path: String,
     expected: Expected,
     checksum: Checksum,
     state: State,
@@ -58,15 +58,27 @@ pub(crate) struct Ftp {
     multiline: Option<u16>,
     /// The server has refused EPSV, so PASV is what it is asked for.
     knows_no_epsv: bool,
-    /// The port that the server has named and that is not yet passed on.
-    port: Option<u16>,
-    /// The length of what is transferred, and how much of it was.
-    file_bytes: u64,
+    /// TYPE I has been said.
+    is_binary: bool,
+    /// The length of the file, as the server has named it.
+    size: Option<u64>,
+    /// How much of what is transferred was.
     moved: u64,
-    pattern: Arc<[u8]>,
     data: Data,
     /// 226 has come.
     completed: bool,
+    news: News,
+}
+
+/// What is not yet passed on.
+#[derive(Clone, Debug, Default)]
+struct News {
+    /// The one that the server has named.
+    port: Option<u16>,
+    /// The number of a step's name, which is done.
+    did: Option<usize>,
+    pause: Option<Duration>,
+    has_replied: bool,
 }
 
 /// How far the data of a transfer are.
@@ -81,67 +93,103 @@ enum Data {
 }
 
 impl Ftp {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        let task = match plan.operation {
-            FtpOperation::Login => Task::Quit,
-            FtpOperation::Retrieve => Task::Retrieve,
-            FtpOperation::Store => Task::Store,
-        };
-        Self::with_task(plan, task)
+    pub(crate) fn new(class: &Class) -> Self {
+        Self::with(class, Tasks::of(class), class.script.as_ref().map(Player::new))
     }
 
     /// A session that logs in and then says nothing more.
-    pub(crate) fn idle(plan: &Plan) -> Self {
-        Self::with_task(plan, Task::Stay)
+    pub(crate) fn idle(class: &Class) -> Self {
+        Self::with(class, Tasks::idle(), None)
     }
 
-    fn with_task(plan: &Plan, task: Task) -> Self {
-        let expected = Expected::of(plan);
-        let stored = if task == Task::Store { plan.payload_bytes } else { 0 };
-        Self {
-            task,
-            user: plan.user.as_str().into(),
-            password: plan.password.as_str().into(),
-            path: plan.path.clone(),
+    fn with(class: &Class, tasks: Tasks, player: Option<Player>) -> Self {
+        let expected = Expected::of(class);
+        let mut session = Self {
+            course: Course::new(tasks, player),
+            number: 0,
+            user: class.user.as_str().into(),
+            password: class.password.as_str().into(),
             checksum: Checksum::new(&expected),
             expected,
             state: State::Banner,
-            command: Vec::with_capacity(plan.path.len() + 32),
+            command: Vec::with_capacity(class.path.len() + 32),
             sent: 0,
             line: Vec::with_capacity(128),
             multiline: None,
             knows_no_epsv: false,
-            port: None,
-            file_bytes: stored as u64,
+            is_binary: false,
+            size: None,
             moved: 0,
-            pattern: pattern::bytes(stored.min(PATTERN_BYTES)).into(),
             data: Data::Awaited,
             completed: false,
+            news: News::default(),
+        };
+        session.course.reset();
+        session
+    }
+
+    fn moves(&self) -> Moves {
+        self.course.task().verb.row().2
+    }
+
+    /// Begins the present task.
+    fn begin(&mut self) {
+        let Task { verb, .. } = self.course.task();
+        if *verb != Verb::Type && verb.is_binary() && !self.is_binary {
+            self.say("TYPE", "I", State::Type);
+        } else if self.moves() == Moves::Nothing {
+            self.say_task(State::Reply);
+        } else {
+            self.begin_transfer();
         }
     }
 
-    /// What follows the login.
-    fn logged_in(&mut self) {
-        match self.task {
-            Task::Quit => self.say("QUIT", "", State::Quit),
-            Task::Retrieve | Task::Store => self.say("TYPE", "I", State::Type),
-            Task::Stay => self.state = State::Over,
+    fn begin_transfer(&mut self) {
+        self.moved = 0;
+        self.data = Data::Awaited;
+        self.completed = false;
+        if self.knows_no_epsv {
+            self.say("PASV", "", State::Pasv);
+        } else {
+            self.say("EPSV", "", State::Epsv);
         }
     }
 
-    /// Says a verb with the path behind it.
-    fn say_of_path(&mut self, verb: &str, next: State) {
-        let path = std::mem::take(&mut self.path);
-        self.say(verb, &path, next);
-        self.path = path;
+    /// The present task is done, and what follows begins.
+    fn done(&mut self) {
+        self.news.did = self.course.label();
+        if self.course.task().verb == Verb::Type {
+            self.is_binary = true;
+        }
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        match self.course.advance() {
+            Next::Task => self.begin(),
+            Next::Requests => self.state = State::Ready,
+            Next::Pause(pause) => {
+                self.news.pause = Some(pause);
+                self.state = State::Pause;
+            }
+            Next::End => {
+                self.news.has_replied = self.course.is_one_request();
+                self.state = State::Over;
+            }
+        }
+    }
+
+    /// Says what the present task is.
+    fn say_task(&mut self, next: State) {
+        let Task { verb, argument, .. } = self.course.task();
+        let number = (*verb == Verb::Store).then_some(self.number);
+        write_line(&mut self.command, verb.row().0, argument, number);
+        (self.sent, self.state) = (0, next);
     }
 
     fn say(&mut self, verb: &str, argument: &str, next: State) {
-        self.command.clear();
-        self.sent = 0;
-        let space = if argument.is_empty() { "" } else { " " };
-        write!(self.command, "{verb}{space}{argument}\r\n").expect("a vector takes all");
-        self.state = next;
+        write_line(&mut self.command, verb, argument, None);
+        (self.sent, self.state) = (0, next);
     }
 
     /// Consumes one line of a reply; true when `self.line` is the last line of a reply.
@@ -174,69 +222,71 @@ impl Ftp {
 
     /// Goes on from a whole reply, whose last line is in `self.line`.
     fn reply(&mut self) -> Result<Option<Operation>, Failure> {
-        let code = (self.line[0], self.line[1], self.line[2]);
+        let digits = str::from_utf8(&self.line[..3]).ok();
+        let code: u16 = digits.and_then(|digits| digits.parse().ok()).unwrap_or_default();
         let passed = match (self.state, code) {
-            (State::Banner, (b'2', b'2', b'0')) => {
+            (State::Banner, 220) => {
                 let user = Arc::clone(&self.user);
                 self.say("USER", &user, State::User);
                 Some(Operation::Banner)
             }
-            (State::User, (b'3', b'3', b'1')) => {
+            (State::User, 331) => {
                 let password = Arc::clone(&self.password);
                 self.say("PASS", &password, State::Password);
                 None
             }
-            (State::User | State::Password, (b'2', b'3', b'0')) => {
-                self.logged_in();
+            (State::User | State::Password, 230) => {
+                self.done();
                 Some(Operation::Login)
             }
-            (State::Type, (b'2', b'0', b'0')) if self.task == Task::Store => {
-                self.state = State::Ready;
+            (State::Type, 200) => {
+                self.is_binary = true;
+                self.begin();
                 None
             }
-            (State::Type, (b'2', b'0', b'0')) => {
-                self.say_of_path("SIZE", State::Size);
+            (State::Reply, code) if code == self.course.task().verb.row().1 => {
+                if self.course.task().verb == Verb::Size {
+                    let size = self.text().trim().parse().map_err(|_| self.bad())?;
+                    self.expected.check_length(size)?;
+                    self.size = Some(size);
+                }
+                self.done();
                 None
             }
-            (State::Size, (b'2', b'1', b'3')) => {
-                self.file_bytes = self.text().trim().parse().map_err(|_| self.bad())?;
-                self.expected.check_length(self.file_bytes)?;
-                self.state = State::Ready;
-                None
-            }
-            (State::Epsv, (b'5', b'0' | b'2', _)) => {
+            (State::Epsv, 500..=509 | 520..=529) => {
                 self.knows_no_epsv = true;
                 self.say("PASV", "", State::Pasv);
                 None
             }
-            (State::Epsv, (b'2', b'2', b'9')) | (State::Pasv, (b'2', b'2', b'7')) => {
+            (State::Epsv, 229) | (State::Pasv, 227) => {
                 let port = if self.state == State::Epsv { epsv_port } else { pasv_port };
-                self.port = Some(port(self.text()).ok_or_else(|| self.bad())?);
+                self.news.port = Some(port(self.text()).ok_or_else(|| self.bad())?);
                 self.state = State::DataConnection;
                 Some(Operation::Epsv)
             }
-            (State::Transfer, (b'1', _, _)) => {
-                if self.task == Task::Store {
+            (State::Transfer, 100..=199) => {
+                if self.moves() == Moves::FromUs {
                     self.data = Data::Moving;
                 }
                 None
             }
-            (State::Transfer, (b'2', b'2', b'6') | (b'2', b'5', b'0')) => {
+            (State::Transfer, 226 | 250) => {
                 // Before the end of an upload it cannot mean that the file is whole.
-                if self.task == Task::Store && self.moved < self.file_bytes {
+                if self.moves() == Moves::FromUs && self.left_to_store() > 0 {
                     return Err(self.unexpected(Kind::WrongStatus));
                 }
                 self.completed = true;
                 (self.data == Data::Passed).then_some(Operation::Complete)
             }
-            (State::Quit, (b'2', b'2', b'1')) => {
-                self.completed = true;
-                None
-            }
             _ => return Err(self.unexpected(Kind::WrongStatus)),
         };
         self.line.clear();
         Ok(passed)
+    }
+
+    /// How much is yet to be sent of what is stored.
+    fn left_to_store(&self) -> u64 {
+        self.course.task().bytes.unwrap_or(0).saturating_sub(self.moved)
     }
 
     /// What follows the code.
@@ -250,19 +300,65 @@ impl Ftp {
 
     fn unexpected(&self, kind: Kind) -> Failure {
         let line = String::from_utf8_lossy(&self.line);
-        Failure::new(kind, format!("awaiting {:?}: {}", self.state, line.trim_end()))
+        Failure::new(kind, format!("{}: {}", self.awaited(), line.trim_end()))
     }
 
-    /// The transfer is whole: judges it and makes ready for the next.
-    fn finish_transfer(&mut self) -> Result<Step, Failure> {
-        if self.moved != self.file_bytes {
-            let detail = format!("{} bytes of {} came", self.moved, self.file_bytes);
+    fn awaited(&self) -> String {
+        match self.state {
+            State::Reply => format!("awaiting the reply to {}", self.course.task().verb.row().0),
+            state => format!("awaiting {state:?}"),
+        }
+    }
+
+    /// The transfer is whole: judges it and goes on.
+    fn finish_transfer(&mut self) -> Result<(), Failure> {
+        // What the server has named, or what is expected of this one.
+        let expected = self.size.or(self.course.task().bytes).unwrap_or(self.moved);
+        if self.moved != expected {
+            let detail = format!("{} bytes of {expected} came", self.moved);
             return Err(Failure::new(Kind::WrongLength, detail));
         }
         self.checksum.finish()?;
-        self.state = State::Ready;
-        Ok(Step::Replied)
+        if self.course.label().is_some() {
+            self.done();
+        } else {
+            self.state = State::Ready;
+            self.news.has_replied = true;
+        }
+        Ok(())
     }
+
+    /// What is to be passed on.
+    fn outcome(&mut self) -> Option<Step> {
+        if let Some(port) = self.news.port.take() {
+            return Some(Step::Connect(port));
+        }
+        if self.state == State::Transfer && self.data == Data::Ended {
+            self.data = Data::Passed;
+            return Some(Step::Passed(Operation::Transfer));
+        }
+        if let Some(label) = self.news.did.take() {
+            return Some(Step::Did(label));
+        }
+        if let Some(pause) = self.news.pause.take() {
+            return Some(Step::Think(pause));
+        }
+        std::mem::take(&mut self.news.has_replied).then_some(Step::Replied)
+    }
+}
+
+/// Puts a command in the place of the one before. The number goes behind the argument.
+fn write_line(command: &mut Vec<u8>, verb: &str, argument: &str, number: Option<usize>) {
+    command.clear();
+    command.extend_from_slice(verb.as_bytes());
+    if !argument.is_empty() {
+        command.push(b' ');
+        command.extend_from_slice(argument.as_bytes());
+    }
+    if let Some(number) = number {
+        write!(command, ".{number}").expect("a vector takes all");
+    }
+    command.extend_from_slice(b"\r\n");
 }
 
 /// The port in `Entering Extended Passive Mode (|||6446|)`; any character may delimit it.
@@ -284,24 +380,25 @@ fn pasv_port(text: &str) -> Option<u16> {
 
 impl Session for Ftp {
     fn number(&mut self, number: usize) {
-        if self.task == Task::Store {
-            self.path = format!("{}.{number}", self.path);
-        }
+        self.number = number;
+        self.course.number(number);
     }
 
     fn reset(&mut self) {
+        self.course.reset();
         self.state = State::Banner;
         self.command.clear();
         self.sent = 0;
         self.line.clear();
         self.multiline = None;
-        self.port = None;
+        self.is_binary = false;
         self.completed = false;
         self.checksum.reset();
+        self.news = News::default();
     }
 
     fn is_one_request(&self) -> bool {
-        self.task == Task::Quit
+        self.course.is_one_request()
     }
 
     fn is_ready(&self) -> bool {
@@ -309,14 +406,11 @@ impl Session for Ftp {
     }
 
     fn request(&mut self) {
-        self.moved = 0;
-        self.data = Data::Awaited;
-        self.completed = false;
-        if self.knows_no_epsv {
-            self.say("PASV", "", State::Pasv);
-        } else {
-            self.say("EPSV", "", State::Epsv);
-        }
+        self.begin();
+    }
+
+    fn resume(&mut self) {
+        self.go_on();
     }
 
     fn output(&self) -> &[u8] {
@@ -328,31 +422,32 @@ impl Session for Ftp {
     }
 
     fn data_opened(&mut self) {
-        let verb = if self.task == Task::Store { "STOR" } else { "RETR" };
-        self.say_of_path(verb, State::Transfer);
+        self.say_task(State::Transfer);
     }
 
     fn only_counts_data(&self) -> bool {
         self.expected.crc32.is_none()
     }
 
-    fn data_output(&self) -> &[u8] {
-        if self.task != Task::Store || self.data != Data::Moving {
-            return &[];
+    fn data_output(&self) -> Option<(&Arc<[u8]>, Range<usize>)> {
+        let left = self.left_to_store();
+        if self.moves() != Moves::FromUs || self.data != Data::Moving || left == 0 {
+            return None;
         }
-        let start = (self.moved % self.pattern.len() as u64) as usize;
-        let left = usize::try_from(self.file_bytes - self.moved).unwrap_or(usize::MAX);
-        &self.pattern[start..self.pattern.len().min(start.saturating_add(left))]
+        let pattern = &self.course.tasks.pattern;
+        let start = (self.moved % pattern.len() as u64) as usize;
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        Some((pattern, start..pattern.len().min(start.saturating_add(left))))
     }
 
     fn data_wrote(&mut self, count: usize) -> bool {
         self.moved += count as u64;
-        self.moved == self.file_bytes
+        self.left_to_store() == 0
     }
 
     fn input(&mut self, channel: Channel, bytes: &mut &[u8]) -> Result<Step, Failure> {
         if channel == Channel::Data && !bytes.is_empty() {
-            if self.task == Task::Store {
+            if self.moves() == Moves::FromUs {
                 return Err(Failure::new(Kind::WrongBytes, "data came where they were to go"));
             }
             if self.data == Data::Awaited {
@@ -365,24 +460,14 @@ impl Session for Ftp {
             return Ok(Step::More);
         }
         loop {
-            if let Some(port) = self.port.take() {
-                return Ok(Step::Connect(port));
-            }
-            if self.state == State::Transfer && self.data == Data::Ended {
-                self.data = Data::Passed;
-                return Ok(Step::Passed(Operation::Transfer));
+            if let Some(step) = self.outcome() {
+                return Ok(step);
             }
             if self.state == State::Transfer && self.data == Data::Passed && self.completed {
-                return self.finish_transfer();
-            }
-            if self.state == State::Quit && self.completed {
-                self.state = State::Over;
-                return Ok(Step::Replied);
-            }
-            if bytes.is_empty() {
+                self.finish_transfer()?;
+            } else if bytes.is_empty() {
                 return Ok(Step::More);
-            }
-            if self.reply_is_complete(bytes)?
+            } else if self.reply_is_complete(bytes)?
                 && let Some(operation) = self.reply()?
             {
                 return Ok(Step::Passed(operation));
@@ -392,17 +477,15 @@ impl Session for Ftp {
 
     fn ended(&mut self, channel: Channel) -> Result<(), Failure> {
         if channel == Channel::Data {
-            if self.task == Task::Store && self.moved < self.file_bytes {
+            if self.moves() == Moves::FromUs && self.left_to_store() > 0 {
                 let detail = format!("the server took {} bytes only", self.moved);
                 return Err(Failure::new(Kind::ClosedEarly, detail));
             }
             self.data = Data::Ended;
             return Ok(());
         }
-        Err(Failure::new(
-            Kind::ClosedEarly,
-            format!("the server closed the control connection, awaiting {:?}", self.state),
-        ))
+        let detail = format!("the server closed the control connection, {}", self.awaited());
+        Err(Failure::new(Kind::ClosedEarly, detail))
     }
 
     fn is_over(&self) -> bool {

@@ -1,10 +1,14 @@
-//! HTTP/1.1 (RFC 9112): GET of one target, replies with a content length. The head of a reply is
-//! parsed in place unless it came in pieces.
+//! HTTP/1.1 (RFC 9112): GET of one target, or of those of a script, replies with a content length.
+//! The head of a reply is parsed in place unless it came in pieces.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::requests::Requests;
 use super::{Channel, Checksum, Expected, Session, Step};
-use crate::plan::Plan;
+use crate::class::Class;
 use crate::record::{Failure, Kind};
+use crate::script::{Player, Script, Turn};
 
 /// A longer head is refused, so that a server that never ends one costs bounded memory.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -21,6 +25,20 @@ pub(crate) struct Http {
     missing: Option<u64>,
     /// The server has said that it closes.
     closes: bool,
+    script: Option<Box<Scripted>>,
+}
+
+/// How far a session with a script is.
+#[derive(Clone, Debug)]
+struct Scripted {
+    player: Player,
+    /// For each step its request, the length that the reply must have, and the number of its name.
+    steps: Arc<[(Requests, Option<u64>, usize)]>,
+    turn: Turn,
+    /// The pause is not yet passed on.
+    is_pause_new: bool,
+    /// The end is not yet passed on.
+    is_end_new: bool,
 }
 
 /// What a reply's head announces.
@@ -31,20 +49,60 @@ struct Head {
 }
 
 impl Http {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        let expected = Expected::of(plan);
+    pub(crate) fn new(class: &Class, target: SocketAddr) -> Self {
+        let expected = Expected::of(class);
         // A connection of a single request says so: the server need not wait for another.
         let last =
-            if plan.requests_per_connection == Some(1) { "Connection: close\r\n" } else { "" };
-        let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n{last}\r\n", plan.path, plan.target);
+            if class.requests_per_connection == Some(1) { "Connection: close\r\n" } else { "" };
+        let requests = |path: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\n{last}\r\n");
+            Requests::new(request.as_bytes(), class.pipeline)
+        };
         Self {
-            requests: Requests::new(request.as_bytes(), plan.pipeline),
+            requests: requests(&class.path),
             checksum: Checksum::new(&expected),
             expected,
             partial: Vec::new(),
             missing: None,
             closes: false,
+            script: class.script.as_ref().map(|script| Box::new(Scripted::new(script, requests))),
         }
+    }
+
+    /// Does what comes next in the script.
+    fn play(&mut self) {
+        let Some(script) = &mut self.script else {
+            return;
+        };
+        script.turn = script.player.next();
+        match script.turn {
+            Turn::Do(index) => {
+                let (requests, expected_bytes, _) = &script.steps[index];
+                self.requests = requests.clone();
+                self.requests.add();
+                self.expected.bytes = *expected_bytes;
+            }
+            Turn::Pause(_) => script.is_pause_new = true,
+            Turn::End => script.is_end_new = true,
+        }
+    }
+
+    /// What follows from a reply that is whole.
+    fn replied(&mut self) -> Result<Step, Failure> {
+        let Some(script) = &self.script else {
+            return Ok(Step::Replied);
+        };
+        let Turn::Do(index) = script.turn else {
+            return Err(Failure::new(Kind::WrongLength, "more replies than requests"));
+        };
+        let label = script.steps[index].2;
+        self.play();
+        let goes_on = self.script.as_ref().is_some_and(|script| script.turn != Turn::End);
+        if self.closes && goes_on {
+            let detail = "the server closes the connection before the end of the script";
+            return Err(Failure::new(Kind::ClosedEarly, detail));
+        }
+        Ok(Step::Did(label))
     }
 
     /// Consumes a head, or keeps the part of it that has come.
@@ -70,6 +128,31 @@ impl Http {
         }
         *bytes = &[];
         Ok(None)
+    }
+}
+
+impl Scripted {
+    fn new(script: &Script, requests: impl Fn(&str) -> Requests) -> Self {
+        let steps = script.steps.iter().zip(script.labels().1);
+        let steps = steps.map(|(step, label)| (requests(&step.path), step.expected_bytes, label));
+        Self {
+            player: Player::new(script),
+            steps: steps.collect(),
+            turn: Turn::End,
+            is_pause_new: false,
+            is_end_new: false,
+        }
+    }
+
+    /// What is to be passed on.
+    fn outcome(&mut self) -> Option<Step> {
+        match self.turn {
+            Turn::Pause(pause) if std::mem::take(&mut self.is_pause_new) => {
+                Some(Step::Think(pause))
+            }
+            Turn::End if std::mem::take(&mut self.is_end_new) => Some(Step::Replied),
+            Turn::Do(_) | Turn::Pause(_) | Turn::End => None,
+        }
     }
 }
 
@@ -110,16 +193,35 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Failure> {
 }
 
 impl Session for Http {
+    fn number(&mut self, number: usize) {
+        if let Some(script) = &mut self.script {
+            script.player.number(number);
+        }
+    }
+
     fn reset(&mut self) {
         self.requests.reset();
         self.checksum.reset();
         self.partial.clear();
         self.missing = None;
         self.closes = false;
+        if let Some(script) = &mut self.script {
+            script.player.reset();
+            (script.is_pause_new, script.is_end_new) = (false, false);
+            self.play();
+        }
+    }
+
+    fn is_one_request(&self) -> bool {
+        self.script.is_some()
     }
 
     fn is_ready(&self) -> bool {
-        !self.closes
+        !self.closes && self.script.is_none()
+    }
+
+    fn resume(&mut self) {
+        self.play();
     }
 
     fn request(&mut self) {
@@ -135,6 +237,11 @@ impl Session for Http {
     }
 
     fn input(&mut self, _: Channel, bytes: &mut &[u8]) -> Result<Step, Failure> {
+        if let Some(script) = &mut self.script
+            && let Some(step) = script.outcome()
+        {
+            return Ok(step);
+        }
         let missing = if let Some(missing) = self.missing {
             missing
         } else {
@@ -156,7 +263,7 @@ impl Session for Http {
         }
         self.missing = None;
         self.checksum.finish()?;
-        Ok(Step::Replied)
+        self.replied()
     }
 
     fn ended(&mut self, _: Channel) -> Result<(), Failure> {
@@ -168,7 +275,10 @@ impl Session for Http {
     }
 
     fn is_over(&self) -> bool {
-        self.closes && self.missing.is_none()
+        match &self.script {
+            None => self.closes && self.missing.is_none(),
+            Some(script) => script.turn == Turn::End && !script.is_end_new,
+        }
     }
 }
 
@@ -179,7 +289,8 @@ mod tests {
     const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nHello";
 
     fn session(expected_bytes: Option<u64>, expected_crc32: Option<u32>) -> Http {
-        Http::new(&Plan { expected_bytes, expected_crc32, ..Plan::default() })
+        let class = Class { expected_bytes, expected_crc32, ..Class::default() };
+        Http::new(&class, SocketAddr::from(([127, 0, 0, 1], 80)))
     }
 
     fn check(http: &mut Http, input: &[u8], piece: usize) -> Result<usize, Kind> {
@@ -253,6 +364,40 @@ mod tests {
             let mut http = session(None, None);
             assert_eq!(check(&mut http, &REPLY[..length], REPLY.len()), Ok(0));
             assert_eq!(http.ended(Channel::Control).unwrap_err().kind, Kind::ClosedEarly);
+        }
+    }
+
+    #[test]
+    fn a_script_is_played_step_by_step_and_is_one_request() {
+        let script = r#"step = [
+            { do = "get", path = "/a", expected_bytes = 5 },
+            { do = "think", think = { fixed = "1s" } },
+            { do = "get", path = "/b" },
+        ]"#;
+        let script = Some(toml::from_str(script).unwrap());
+        let class = Class { script, ..Class::default() };
+        let mut http = Http::new(&class, SocketAddr::from(([127, 0, 0, 1], 80)));
+        for _ in 0..2 {
+            http.reset();
+            let mut steps = Vec::new();
+            for path in ["GET /a ", "GET /b "] {
+                assert!(http.output().starts_with(path.as_bytes()));
+                http.wrote(http.output().len());
+                let mut reply = REPLY;
+                loop {
+                    match http.input(Channel::Control, &mut reply).unwrap() {
+                        Step::More => break,
+                        Step::Think(pause) => {
+                            steps.push(Step::Think(pause));
+                            http.resume();
+                        }
+                        step => steps.push(step),
+                    }
+                }
+            }
+            let pause = Step::Think(std::time::Duration::from_secs(1));
+            assert_eq!(steps, [Step::Did(0), pause, Step::Did(1), Step::Replied]);
+            assert!(http.is_over());
         }
     }
 }

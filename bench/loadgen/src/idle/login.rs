@@ -74,7 +74,7 @@ fn one(plan: &Plan) -> Result<Login, Failure> {
     let deadline = Instant::now() + PATIENCE.min(plan.timeout);
     let mut stream = TcpStream::connect_timeout(&plan.target, PATIENCE.min(plan.timeout))?;
     stream.set_nodelay(true)?;
-    let mut session = Ftp::idle(plan);
+    let mut session = Ftp::idle(&plan.class);
     let mut buffer = [0; 4096];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -100,7 +100,7 @@ fn one(plan: &Plan) -> Result<Login, Failure> {
                     return Ok(Login::Done(stream));
                 }
                 Step::Passed(_) => {}
-                Step::Connect(_) | Step::Replied => {
+                Step::Connect(_) | Step::Did(_) | Step::Think(_) | Step::Replied => {
                     return Err(Failure::new(Kind::BadReply, "a login asks for no transfer"));
                 }
             }

@@ -11,8 +11,29 @@ pub(super) fn stalled(quantile: f64, rate: f64, measured_s: f64, stall_s: f64) -
     (rank / rate).max(0.0)
 }
 
-/// The same of the service time: only so many requests as there are connections are under way, and
-/// they wait for the whole stall.
+/// The response times in seconds of arrivals within `measured_s`, in order of their length, where
+/// nothing is answered within `stall_s`, and at once before and after.
+pub(super) fn stalled_arrivals(
+    mut schedule: Schedule,
+    stall_s: (f64, f64),
+    measured_s: (f64, f64),
+) -> Vec<f64> {
+    let mut responses = Vec::new();
+    loop {
+        let due_s = schedule.pass() as f64 / 1e9;
+        if due_s >= measured_s.1 {
+            responses.sort_by(f64::total_cmp);
+            return responses;
+        }
+        if due_s >= measured_s.0 {
+            let is_stalled = (stall_s.0..stall_s.1).contains(&due_s);
+            responses.push(if is_stalled { stall_s.1 - due_s } else { 0.0 });
+        }
+    }
+}
+
+/// A quantile of the service time, in seconds, in such a stall: only so many requests as there are
+/// connections are under way, and they wait for the whole stall.
 pub(super) fn stalled_service(
     quantile: f64,
     rate: f64,
@@ -103,6 +124,21 @@ mod tests {
             assert!((said - expected).abs() < 1e-9, "{quantile}: {said}");
             assert!((at(&services, quantile) - expected).abs() < 1e-9, "{quantile}");
         }
+    }
+
+    #[test]
+    fn what_a_stall_does_to_arrivals_is_what_the_formula_says() {
+        let schedule = steady(&Rate::Constant(1000.0), Arrivals::Constant, 1);
+        let responses = stalled_arrivals(schedule, (5.0, 6.0), (1.0, 11.0));
+        for quantile in [0.5, 0.9, 0.95, 0.99, 1.0] {
+            let expected = stalled(quantile, 1000.0, 10.0, 1.0);
+            assert!((at(&responses, quantile) - expected).abs() < 0.0011, "{quantile}");
+        }
+        // About a tenth of random arrivals wait, too, and evenly up to a second.
+        let schedule = steady(&Rate::Constant(1000.0), Arrivals::Poisson, 1);
+        let responses = stalled_arrivals(schedule, (5.0, 6.0), (1.0, 11.0));
+        assert!((at(&responses, 0.95) - 0.5).abs() < 0.05);
+        assert!((at(&responses, 0.99) - 0.9).abs() < 0.05);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Each word from an outcome that is good but for one thing.
 
 use super::*;
-use crate::outcome::Summary;
-use crate::plan::Load;
+use crate::class::Load;
+use crate::interval::{Interval, Measure};
+use crate::outcome::{Sessions, Summary};
 use crate::rate::Rate;
 use crate::schedule::Arrivals;
 use crate::steady::WINDOWS;
@@ -70,6 +71,19 @@ fn each_fault_has_its_word_and_its_figure() {
         outcome.rate_per_s = 1000.0;
     });
     check(Word::UnderSampled, "no reply", |outcome| outcome.requests = 0);
+    check(Word::NonStationary, "warm-up of 30 s", |outcome| {
+        (outcome.warm_up_s, outcome.warm_up_is_steady) = (30.0, Some(false));
+    });
+    let within = Within { measure: Measure::P99, share: 0.05 };
+    let known =
+        |half_width| Interval { measure: within.measure, middle: 100.0, half_width, batches: 10 };
+    check(Word::UnderSampled, "p99 is not known", |outcome| outcome.within = Some(within));
+    check(Word::UnderSampled, "p99 is known to 6.0%", |outcome| {
+        (outcome.within, outcome.intervals) = (Some(within), vec![known(6.0)]);
+    });
+    check(Word::Valid, "", |outcome| {
+        (outcome.within, outcome.intervals) = (Some(within), vec![known(5.0)]);
+    });
     check(Word::UnderSampled, "63 of 64", |outcome| outcome.connections_never_served = 63);
 }
 
@@ -127,4 +141,15 @@ fn the_weightiest_objection_is_the_verdict_and_the_others_are_kept() {
     assert_eq!(verdict.word, Word::ClientBound);
     assert_eq!(verdict.also.len(), 1);
     assert!(verdict.also[0].starts_with("NOISY"));
+}
+
+#[test]
+fn of_clients_that_are_a_burden_no_replies_are_asked() {
+    let sessions = |begun| Some(Sessions { begun, ..Sessions::default() });
+    check(Word::Valid, "8 sessions", |outcome| {
+        outcome.requests = 0;
+        outcome.connections_never_served = 64;
+        outcome.sessions = sessions(8);
+    });
+    check(Word::UnderSampled, "no connection", |outcome| outcome.sessions = sessions(0));
 }

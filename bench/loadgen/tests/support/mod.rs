@@ -1,18 +1,27 @@
 //! What the tests of runs share: a run, and servers that live in threads.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use loadgen::{Outcome, Plan};
+use loadgen::{Engine, Outcome, Plan};
 
 /// A correct reply to any request.
 pub(crate) const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHello";
 
+/// The engine that the suite is run with: the name of the test says it.
+pub(crate) fn engine() -> Engine {
+    if env!("CARGO_CRATE_NAME").ends_with("io_uring") { Engine::IoUring } else { Engine::Epoll }
+}
+
 /// One run to its end.
 pub(crate) fn run(plan: &Plan) -> Outcome {
-    loadgen::run(plan, &AtomicBool::new(false), &mut |_| {}).unwrap()
+    let outcome = loadgen::run(plan, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!(outcome.engine, Some(plan.engine));
+    outcome
 }
 
 /// Serves each connection in a thread of its own, until the test ends.

@@ -3,18 +3,20 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::class::FtpOperation;
+use crate::script::Script;
 
 /// Plays the control replies in pieces of `piece` bytes, each when its command is sent.
 /// Answers the transcript of commands and steps, or the failure's kind.
 fn play(path: &str, replies: &[&str], data: &[u8], piece: usize) -> Result<String, Kind> {
     let operation = if path.is_empty() { FtpOperation::Login } else { FtpOperation::Retrieve };
-    let plan = Plan {
+    let class = Class {
         operation,
         path: path.to_owned(),
         expected_crc32: (!path.is_empty()).then(|| crc32fast::hash(b"data")),
-        ..Plan::default()
+        ..Class::default()
     };
-    let mut ftp = Ftp::new(&plan);
+    let mut ftp = Ftp::new(&class);
     let mut transcript = String::new();
     for reply in replies {
         if ftp.is_ready() {
@@ -82,7 +84,7 @@ fn a_download_takes_the_same_steps_in_any_pieces() {
 
 #[test]
 fn the_final_reply_may_come_before_the_end_of_the_data() {
-    let mut ftp = Ftp::new(&Plan { path: "f".into(), ..Plan::default() });
+    let mut ftp = Ftp::new(&Class { path: "f".into(), ..Class::default() });
     let mut transcript = String::new();
     for reply in LOGIN {
         feed(&mut ftp, Channel::Control, reply.as_bytes(), 99, &mut transcript).unwrap();
@@ -130,8 +132,8 @@ fn a_line_that_never_ends_is_refused_at_its_limit() {
 
 fn store(bytes: usize) -> Ftp {
     let operation = FtpOperation::Store;
-    let plan = Plan { operation, path: "/up".into(), payload_bytes: bytes, ..Plan::default() };
-    let mut ftp = Ftp::new(&plan);
+    let class = Class { operation, path: "/up".into(), payload_bytes: bytes, ..Class::default() };
+    let mut ftp = Ftp::new(&class);
     ftp.number(3);
     ftp
 }
@@ -159,17 +161,18 @@ fn an_upload_is_sent_once_it_is_asked_for_and_whole_when_226_comes_behind_it() {
     let bytes = 2 * PATTERN_BYTES + 5;
     let mut ftp = store(bytes);
     let mut transcript = begin(&mut ftp, &["229 (|||9|)\r\n"]);
-    assert!(ftp.data_output().is_empty());
+    assert!(ftp.data_output().is_none());
     feed(&mut ftp, Channel::Control, b"150 go\r\n", 2, &mut transcript).unwrap();
     let mut sent = Vec::new();
     loop {
-        let piece = ftp.data_output().len().min(100_000);
-        sent.extend_from_slice(&ftp.data_output()[..piece]);
+        let (constant, range) = ftp.data_output().unwrap();
+        let piece = range.len().min(100_000);
+        sent.extend_from_slice(&constant[range][..piece]);
         if ftp.data_wrote(piece) {
             break;
         }
     }
-    assert!(ftp.data_output().is_empty());
+    assert!(ftp.data_output().is_none());
     ftp.ended(Channel::Data).unwrap();
     feed(&mut ftp, Channel::Control, b"226 done\r\n", 99, &mut transcript).unwrap();
     assert_eq!(
@@ -219,7 +222,7 @@ fn a_passive_port_is_read_with_brackets_or_without() {
 
 #[test]
 fn an_idle_session_logs_in_and_says_nothing_more() {
-    let mut ftp = Ftp::idle(&Plan::default());
+    let mut ftp = Ftp::idle(&Class::default());
     let mut transcript = String::new();
     for reply in ["220 a\r\n", "331 b\r\n", "230 c\r\n"] {
         flush(&mut ftp, &mut transcript);
@@ -228,4 +231,71 @@ fn an_idle_session_logs_in_and_says_nothing_more() {
     flush(&mut ftp, &mut transcript);
     assert_eq!(transcript, "Passed(Banner); USER anonymous; PASS loadgen@; Passed(Login); ");
     assert!(ftp.is_over());
+}
+
+const SCRIPT: &str = r#"
+    step = [
+        { do = "login" },
+        { do = "cwd", path = "/pub" },
+        { do = "mlsd" },
+        { do = "retrieve", path = "a", expected_bytes = 4 },
+        { do = "think", think = { fixed = "2s" } },
+        { do = "store", path = "up", payload_bytes = 3 },
+        { do = "quit" },
+    ]
+"#;
+
+/// Plays a whole session with a script. Data that are retrieved are `data`.
+fn play_script(data: &[u8]) -> Result<String, Kind> {
+    let script: Script = toml::from_str(SCRIPT).unwrap();
+    let mut ftp = Ftp::new(&Class { script: Some(script), ..Class::default() });
+    ftp.number(5);
+    ftp.reset();
+    let mut transcript = String::new();
+    let replies = [
+        &LOGIN[..3],
+        &["250 there\r\n", "229 (|||1|)\r\n", "150 a\r\n226 b\r\n"],
+        &["200 binary\r\n", "229 (|||2|)\r\n", "150 a\r\n226 b\r\n"],
+        &["229 (|||3|)\r\n", "150 a\r\n", "226 b\r\n", "221 bye\r\n"],
+    ];
+    for reply in replies.concat() {
+        flush(&mut ftp, &mut transcript);
+        feed(&mut ftp, Channel::Control, reply.as_bytes(), 7, &mut transcript)?;
+        if ftp.state == State::DataConnection {
+            ftp.data_opened();
+        } else if ftp.state == State::Transfer && ftp.moves() == Moves::ToUs {
+            feed(&mut ftp, Channel::Data, data, 7, &mut transcript)?;
+            ftp.ended(Channel::Data).map_err(|failure| failure.kind)?;
+            feed(&mut ftp, Channel::Control, b"", 1, &mut transcript)?;
+        } else if ftp.state == State::Transfer && ftp.data_output().is_some() {
+            let count = ftp.data_output().unwrap().1.len();
+            assert!(ftp.data_wrote(count));
+            ftp.ended(Channel::Data).map_err(|failure| failure.kind)?;
+            feed(&mut ftp, Channel::Control, b"", 1, &mut transcript)?;
+        }
+        if ftp.state == State::Pause {
+            ftp.resume();
+        }
+    }
+    assert!(ftp.is_over() && ftp.is_one_request());
+    Ok(transcript)
+}
+
+#[test]
+fn a_script_is_played_step_by_step_and_is_one_request() {
+    assert_eq!(
+        play_script(b"data").unwrap(),
+        "Passed(Banner); USER anonymous; PASS loadgen@; Passed(Login); Did(0); \
+         CWD /pub; Did(1); \
+         EPSV; Passed(Epsv); Connect(1); MLSD; Passed(FirstByte); Passed(Transfer); Did(2); \
+         TYPE I; EPSV; Passed(Epsv); Connect(2); RETR a; Passed(FirstByte); Passed(Transfer); \
+         Did(3); Think(2s); \
+         EPSV; Passed(Epsv); Connect(3); STOR up.5; Passed(Transfer); Passed(Complete); Did(4); \
+         QUIT; Did(5); Replied; "
+    );
+}
+
+#[test]
+fn what_a_script_retrieves_must_have_the_length_that_it_says() {
+    assert_eq!(play_script(b"dat"), Err(Kind::WrongLength));
 }
