@@ -77,6 +77,8 @@ pub struct Conn {
     share: Share,
     mode: Mode,
     turn: Turn,
+    /// The one way that the present turn is for, if there is one.
+    only: Option<Direction>,
     deadline: Clock,
     /// A job has been handed over, and is not done.
     job_is_out: bool,
@@ -129,6 +131,7 @@ impl Conn {
             share: Share::default(),
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
             turn: Turn::default(),
+            only: None,
             deadline: Clock::default(),
             job_is_out: false,
             drained: false,
@@ -174,6 +177,15 @@ impl Conn {
             tracing::error!("a session panicked, and is closed");
             Wait::End
         })
+    }
+
+    /// The same for a stage of a pipeline, with what goes this way only. [`Wait::Turn`] says that the
+    /// other way is next, or that it has had its turn.
+    pub fn advance_only(&mut self, way: Direction) -> Wait {
+        self.only = Some(way);
+        let wait = self.advance();
+        self.only = None;
+        wait
     }
 
     /// The [`Job`] that [`advance`](Self::advance) handed over has been done. To be followed by
@@ -222,6 +234,9 @@ impl Conn {
     /// For executors that watch what is waited for and nothing else: the sockets that can end the
     /// present wait, beside its deadline.
     pub fn awaited(&mut self) -> Awaited<'_> {
+        if self.job_is_out {
+            return Awaited { control: None, data: None };
+        }
         let accepts = !self.control_ended && self.session.accepts_control();
         let action = self.session.poll();
         let control = |direction| Some((self.sockets.control().as_fd(), direction));
@@ -317,8 +332,12 @@ impl Conn {
             }
         }
         self.sockets.holds_back = self.session.has_last_words() || self.session.more_follows();
+        let (only, readable) = (self.only, self.sockets.control_readable);
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
+            // A wait for a request is a wait, whichever way is asked for.
+            Action::Read(Chan::Control) if !readable => self.read_request(buffer),
+            action if only.is_some_and(|way| way != direction(&action)) => Step::Fruitless,
             Action::Read(Chan::Control) => self.read_request(buffer),
             Action::StartTls(Chan::Control, _) => self.shake_hands(buffer),
             Action::Pause => self.pause(),
@@ -512,6 +531,14 @@ impl From<Attempt> for Step {
             Attempt::NotReady => Step::NotReady,
             Attempt::Fruitless => Step::Fruitless,
         }
+    }
+}
+
+/// Which way an action moves bytes; what moves none belongs to the input that asked for it.
+fn direction(action: &Action<'_>) -> Direction {
+    match action {
+        Action::Write(..) | Action::SendFile { .. } => Direction::Output,
+        _ => Direction::Input,
     }
 }
 

@@ -150,7 +150,8 @@ impl Options {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<(Self, WorkerOptions, Own), Shown> {
         let command = Command::new(architecture.name).version(env!("CARGO_PKG_VERSION"));
-        let mut command = Options::augment_args(command).about(architecture.about);
+        let mut command = Own::augment_args(Options::augment_args(command));
+        command = command.about(architecture.about).long_about(None);
         match architecture.workers {
             Workers::Uncounted => {}
             Workers::One => command = command.arg(workers_argument(1).hide(true)),
@@ -158,9 +159,8 @@ impl Options {
                 command = command.arg(workers_argument(default)).arg(report_argument());
             }
         }
-        let matches = Own::augment_args(command)
-            .try_get_matches_from(arguments)
-            .map_err(|error| Shown::from(&error))?;
+        let matches =
+            command.try_get_matches_from(arguments).map_err(|error| Shown::from(&error))?;
         let options = Options::from_arg_matches(&matches).map_err(|error| Shown::from(&error))?;
         let own = Own::from_arg_matches(&matches).map_err(|error| Shown::from(&error))?;
         let workers = match architecture.workers {

@@ -8,12 +8,13 @@ use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Args;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 use socket2::SockRef;
@@ -213,7 +214,7 @@ impl Server {
     pub fn accept_or(&self, mut interrupted: impl FnMut()) -> Option<Conn> {
         while !is_draining() {
             interrupted();
-            let Some((control, peer)) = self.try_accept() else { continue };
+            let Some((control, peer)) = self.try_accept(0) else { continue };
             let timeout = Some(self.settings.idle_timeout);
             if let Some(accepted) = self.admit(control, peer) {
                 return Some(Conn::new(accepted, timeout));
@@ -227,15 +228,26 @@ impl Server {
     pub fn accept_to_pass(&self, mut interrupted: impl FnMut()) -> Option<TcpStream> {
         while !is_draining() {
             interrupted();
-            if let Some((connection, _)) = self.try_accept() {
+            if let Some((connection, _)) = self.try_accept(0) {
                 return Some(connection);
             }
         }
         None
     }
 
-    fn try_accept(&self) -> Option<(TcpStream, IpAddr)> {
-        let accepted = self.source.accept(0);
+    /// Waits for a connection, whose socket does not block.
+    pub fn accept_nonblocking(&self) -> Option<Conn> {
+        while !is_draining() {
+            let Some((control, peer)) = self.try_accept(libc::SOCK_NONBLOCK) else { continue };
+            if let Some(accepted) = self.admit(control, peer) {
+                return Some(Conn::new(accepted, None));
+            }
+        }
+        None
+    }
+
+    fn try_accept(&self, flags: i32) -> Option<(TcpStream, IpAddr)> {
+        let accepted = self.source.accept(flags);
         if let Some(pause) = accepted.as_ref().err().and_then(Self::after_failure) {
             std::thread::sleep(pause);
         }
@@ -257,6 +269,21 @@ impl Server {
             Err(error) if Self::after_failure(&error).is_some() => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// For a main thread whose workers serve: waits for so long, or until the last conversation of a
+    /// server that leaves has ended, which is false then.
+    pub fn goes_on(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        if !is_draining() {
+            let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+            // What is watched for nothing is found when it has been shut down.
+            let _ = poll(&mut [PollFd::new(self.as_fd(), PollFlags::empty())], timeout);
+        }
+        while is_draining() && drain::live() > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        !(is_draining() && drain::live() == 0)
     }
 
     /// The listening socket for a reactor to watch; from now on it does not block. It becomes

@@ -21,12 +21,27 @@ pub(crate) struct Architecture {
     pub(crate) name: String,
     pub(crate) about: String,
     pub(crate) concurrent: bool,
+    /// Whether it takes `--workers`.
     pub(crate) has_many_workers: bool,
+    /// Whether each of them has one connection at a time.
+    pub(crate) has_one_each: bool,
     program: PathBuf,
+    /// Its own, that make a variant.
+    arguments: Vec<String>,
 }
 
-/// Every architecture, from cargo's metadata.
+/// Every architecture, from cargo's metadata; only those that the variable ARCHITECTURES names, if
+/// it is there.
 pub(crate) fn architectures() -> Vec<Architecture> {
+    found().into_iter().filter(|one| one.arguments.is_empty()).collect()
+}
+
+/// Their variants likewise.
+pub(crate) fn variants() -> Vec<Architecture> {
+    found().into_iter().filter(|one| !one.arguments.is_empty()).collect()
+}
+
+fn found() -> Vec<Architecture> {
     let metadata = cargo_metadata::MetadataCommand::new()
         .no_deps()
         .other_options(vec!["--offline".to_owned()])
@@ -41,17 +56,29 @@ pub(crate) fn architectures() -> Vec<Architecture> {
             let name = package.name.to_string();
             let program = folder.join(&name);
             assert!(program.exists(), "{} is not built: make build", program.display());
-            Some(Architecture {
+            let architecture = Architecture {
                 concurrent: declared["concurrent"] == true,
                 about: package.description.clone().unwrap_or_default(),
-                has_many_workers: declared["workers"] == "many",
+                has_many_workers: declared["workers"] != "none",
+                has_one_each: declared["workers"] == "many",
                 name,
                 program,
-            })
+                arguments: Vec::new(),
+            };
+            let variants = declared["variants"].as_array().into_iter().flatten();
+            let variants: Vec<_> = variants.map(|one| architecture.variant(one)).collect();
+            Some(std::iter::once(architecture).chain(variants))
         })
+        .flatten()
         .collect();
     assert!(found.len() >= 6, "cargo metadata shows {found:?}");
-    found
+    match std::env::var("ARCHITECTURES") {
+        Ok(names) => {
+            let named = |one: &Architecture| names.split_whitespace().any(|name| name == one.name);
+            found.into_iter().filter(named).collect()
+        }
+        Err(_) => found,
+    }
 }
 
 /// Where cargo puts the programs of this build: above the folder that this test lies in.
@@ -210,7 +237,18 @@ impl Drop for Server {
 
 impl Architecture {
     pub(crate) fn command(&self) -> Command {
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        command
+    }
+
+    fn variant(&self, declared: &serde_json::Value) -> Self {
+        let arguments = declared["arguments"].as_array().into_iter().flatten();
+        Architecture {
+            name: declared["name"].as_str().unwrap().to_owned(),
+            arguments: arguments.map(|one| one.as_str().unwrap().to_owned()).collect(),
+            ..self.clone()
+        }
     }
 }
 
