@@ -49,6 +49,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
         idle_timeout: Duration::from_mins(1),
         backend: None,
         tls: None,
+        guestbook: None,
         files: http::Files::default(),
         now: SystemTime::now,
     };

@@ -65,6 +65,7 @@ impl<'a> Scene<'a> {
             idle_timeout: Duration::from_mins(1),
             backend: None,
             tls: (self.flags & 4 != 0).then(certificate),
+            guestbook: None,
             files: http::Files::default(),
             now: || SystemTime::UNIX_EPOCH,
         };

@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, ReadDir};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::guestbook::{GuestEntry, Guestbook};
 use crate::password::{Hash, Password};
 
 /// The served folder.
@@ -95,6 +96,10 @@ pub enum Job {
     /// Check a password, which takes tens of milliseconds of CPU time by intention:
     /// [`Done::Verified`].
     Verify(Arc<Hash>, Password),
+    /// Add an entry to the guestbook, which waits for the disk: [`Done::Nothing`].
+    Sign(Arc<Guestbook>, GuestEntry),
+    /// Read the last entries of the guestbook: [`Done::Entries`].
+    ReadGuestbook(Arc<Guestbook>),
 }
 
 /// What becomes of a file that is opened for writing.
@@ -127,6 +132,8 @@ pub enum Done {
     Piece(File, Vec<u8>),
     /// Whether the password is the one that the hash was made of.
     Verified(bool),
+    /// The last entries, the newest first.
+    Entries(Vec<GuestEntry>),
 }
 
 /// What kind of thing a name stands for.
@@ -222,6 +229,8 @@ impl Job {
                 Ok(Done::Nothing)
             }
             Job::Verify(hash, password) => hash.is_of(&password).map(Done::Verified),
+            Job::Sign(book, entry) => nothing(book.append(&entry)),
+            Job::ReadGuestbook(book) => book.latest().map(Done::Entries),
         }
     }
 }

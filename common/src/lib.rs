@@ -11,6 +11,7 @@ pub mod crew;
 mod drain;
 pub mod echo;
 pub mod ftp;
+pub mod guestbook;
 pub mod http;
 mod implicit_tls;
 pub mod job;

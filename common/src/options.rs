@@ -121,6 +121,9 @@ pub(crate) struct Options {
     /// The server that HTTP's /backend/MILLISECONDS calls
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub(crate) backend: Option<SocketAddr>,
+    /// The SQLite database behind HTTP's /guestbook, made if it is not there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guestbook: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tls: TlsOptions,
 }

@@ -21,6 +21,7 @@ use socket2::SockRef;
 
 use crate::conn::Conn;
 use crate::drain::{self, Live, is_draining};
+use crate::guestbook::Guestbook;
 use crate::http::Files;
 use crate::limits::Limits;
 pub use crate::limits::Permit;
@@ -124,6 +125,9 @@ impl Server {
         let users = options.users.as_deref().map(|file| Users::open(file, &options.root));
         let users = users.transpose();
         let users = users.map_err(|mistake| mistake.to_string())?.unwrap_or_default();
+        let guestbook =
+            options.guestbook.as_deref().map(|file| Guestbook::open(file, &options.root));
+        let guestbook = guestbook.transpose().map_err(|mistake| mistake.to_string())?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
         let listener = listen(options.listen, options.backlog, idle_timeout, false)
             .map_err(|error| cannot_listen(options, &error))?;
@@ -148,6 +152,7 @@ impl Server {
             passive: Passive { ports: options.passive_ports, address: options.passive_address },
             idle_timeout,
             backend: options.backend,
+            guestbook: guestbook.map(Arc::new),
             tls,
             files: Files::new(kept_open as usize),
             now: coarse_now,

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::guestbook::Guestbook;
 use crate::job::{Done, Job, Root};
 use crate::ports::{Passive, PortRange};
 use crate::users::Users;
@@ -233,6 +234,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Where HTTP's `/backend/…` calls.
     pub backend: Option<SocketAddr>,
+    /// The book behind HTTP's `/guestbook`.
+    pub guestbook: Option<Arc<Guestbook>>,
     /// With what connections are secured, if they can be.
     pub tls: Option<Arc<TlsConfig>>,
     /// The files that HTTP keeps open or in memory.

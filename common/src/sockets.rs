@@ -4,7 +4,7 @@
 //! block, so that a thread which waits for them can wait for control input as well.
 //!
 //! **Invariant:** an operation that cannot be done now changes nothing and says
-//! [`Attempt::NotReady`].
+//! `Attempt::NotReady`.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -173,6 +173,7 @@ fn play_leaving(
         idle_timeout: Duration::from_mins(1),
         backend: Some("127.0.0.1:9".parse().unwrap()),
         tls: Some(certificate()),
+        guestbook: None,
         files: common::http::Files::default(),
         now: || SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365),
     };

@@ -60,6 +60,7 @@ fn session(protocol: Protocol) -> Box<dyn Session> {
         idle_timeout: Duration::from_mins(1),
         backend: None,
         tls: None,
+        guestbook: None,
         files: common::http::Files::default(),
         now: || SystemTime::UNIX_EPOCH,
     };

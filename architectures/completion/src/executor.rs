@@ -1,5 +1,5 @@
-//! What joins sessions to a ring: the [`ring`] with its [`buffers`]; a [`conversation`] with its two
-//! [`channel`]s, on which each action is submitted once, as [`work`]; and jobs, on the ring
+//! What joins sessions to a ring: the [`ring`] with its [`buffers`]; a [`conversation`] with its
+//! two [`channel`]s, on which each action is submitted once, as [`work`]; and jobs, on the ring
 //! ([`files`]) or on [`threads`].
 
 mod buffers;

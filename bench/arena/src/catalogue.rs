@@ -40,6 +40,12 @@ pub(crate) struct Contestant {
     pub(crate) floor: bool,
     /// Whether it takes `--workers`, each of which has one connection at a time.
     pub(crate) many_workers: bool,
+    /// Whether it counts what each of its workers has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) counts_workers: bool,
+    /// Whether it is an architecture with other flags of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) variant: bool,
     /// Whether it serves more than one connection at a time.
     pub(crate) concurrent: bool,
     /// What a server of other people says of itself; ours have the commit.
@@ -159,6 +165,8 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             io: declaration.io,
             floor: false,
             many_workers: declaration.workers == Workers::Many,
+            counts_workers: declaration.workers != Workers::None,
+            variant: false,
             concurrent: declaration.concurrent,
             version: None,
             protocols: Vec::new(),
@@ -172,6 +180,7 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             variants.push(Contestant {
                 name: variant.name,
                 description: format!("{} with {}", architecture.name, variant.arguments.join(" ")),
+                variant: true,
                 arguments: variant.arguments,
                 ..architecture.clone()
             });
@@ -198,6 +207,8 @@ fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
         io,
         floor: true,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         version: None,
         protocols: Vec::new(),

@@ -15,6 +15,7 @@ mod record;
 mod report;
 mod run;
 mod sample;
+mod shares;
 mod stage;
 mod stats;
 mod table;
@@ -278,9 +279,11 @@ fn measure(
     }
     let all = catalogue.with_variants();
     let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
-    if options.architecture.is_empty() && !options.variants {
-        contestants.retain(|one| catalogue.architectures.contains(one));
+    let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
+    for workload in &mut workloads {
+        workload.variants |= options.variants || named;
     }
+    contestants.retain(|one| !one.variant || workloads.iter().any(|workload| workload.variants));
     if workloads.iter().any(|workload| workload.floor) {
         contestants.extend(catalogue.floors.clone());
     }

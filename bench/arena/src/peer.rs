@@ -137,6 +137,8 @@ impl Peer {
             io: self.io,
             floor: false,
             many_workers: false,
+            counts_workers: false,
+            variant: false,
             concurrent: self.concurrent,
             version: Some(version),
             protocols: self.protocols.clone(),

@@ -73,6 +73,9 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
             for remark in &table.remarks {
                 push(&mut out, &terminal::wrapped(remark, 2, columns));
             }
+            if let Some(shares) = shares(run, workload) {
+                push(&mut out, terminal::fitted(&shares, columns).0.trim_end());
+            }
         }
     }
     if narrowed {
@@ -161,7 +164,16 @@ fn section(out: &mut String, run: &Run) {
         for remark in &table.remarks {
             push(out, &format!("- {remark}"));
         }
+        if let Some(shares) = shares(run, workload) {
+            push(out, "\nWhat each worker had, from its start to its end:\n");
+            push(out, render(&shares, Style::Markdown).trim_end());
+        }
     }
+}
+
+/// How connections were shared out between workers, where that is asked.
+fn shares(run: &Run, workload: &Workload) -> Option<Table> {
+    crate::shares::table(run, workload).filter(|_| workload.variants)
 }
 
 /// Which architecture is the answer to each workload's question, and how sure that is.
@@ -381,6 +393,10 @@ fn load(workload: &Workload) -> String {
     }
     if workload.payload_bytes > 0 {
         parts.push(format!("{} bytes each", workload.payload_bytes));
+    }
+    for class in &workload.beside {
+        let connections = crate::progress::counted(class.connections, "connection");
+        parts.push(format!("beside them {connections} of {}", class.name));
     }
     if let Some(workers) = workload.workers {
         parts.push(format!("{workers} workers where there are workers"));

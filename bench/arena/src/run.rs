@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use loadgen::{Class, Outcome, Phase, Plan};
+use loadgen::{Outcome, Phase, Plan};
 
 use crate::catalogue::Contestant;
 use crate::contestant::Server;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Writer};
 use crate::sample::{Counters, Footprint, Used};
+use crate::shares;
 use crate::stage::Stage;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
@@ -118,11 +119,13 @@ impl Stage {
             faults: Vec::new(),
             outcome: None,
             used: None,
+            workers: None,
         };
         match self.measure(workload, contestant, seed, &mut cell.faults, stop) {
             Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
+        cell.workers = shares::read(&self.workers_file()).filter(|_| contestant.counts_workers);
         // Memory and disk stay bounded, and the next finds what this one found.
         if let Err(error) = self.clear(workload) {
             cell.faults.push(format!("what was stored cannot be removed: {error}"));
@@ -188,18 +191,8 @@ impl Stage {
         let duration = Duration::from_millis(workload.duration_ms);
         Plan {
             target,
-            class: Class {
-                protocol: workload.protocol,
-                operation: workload.operation,
-                path: workload.request_path().to_owned(),
-                payload_bytes: workload.payload_bytes,
-                load: workload.load(seed),
-                connections: workload.connections,
-                pipeline: workload.pipeline,
-                requests_per_connection: workload.requests_per_connection,
-                expected_bytes: workload.expected_bytes,
-                ..Class::default()
-            },
+            class: workload.class(seed),
+            beside: workload.classes_beside(seed),
             threads: 1,
             idle_connections: workload.idle_connections,
             warm_up,

@@ -2,7 +2,10 @@
 //!
 //! The terminal and the report print these same rows.
 
-use loadgen::{BUSY_MAX, Outcome, Word};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use loadgen::{BUSY_MAX, Class, Outcome, Sessions, Word};
 
 use crate::catalogue::Contestant;
 use crate::record::{Cell, Run};
@@ -95,6 +98,7 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
         })
         .collect();
     let mut remarks: Vec<String> = lines.iter().flat_map(Line::remarks).collect();
+    remarks.extend(lines.iter().flat_map(Line::beside));
     remarks.extend(not_told_apart(&lines, Unit::of(workload)));
     Table { columns: columns.into_iter().map(|(name, _)| name).collect(), rows, remarks }
 }
@@ -169,7 +173,7 @@ pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
         return Verdict::Failed;
     };
-    if !outcome.errors.is_empty() {
+    if outcome.classes().any(|class| !class.errors.is_empty()) {
         Verdict::Errors
     } else if outcome.requests == 0 && !Unit::of(workload).moved_any(outcome) {
         Verdict::Starved
@@ -393,6 +397,18 @@ impl Line<'_> {
         found.into_iter().map(sentence).collect()
     }
 
+    /// What became of each class beside the first, over the blocks that count.
+    fn beside(&self) -> Vec<String> {
+        let of_class = |(number, class): (usize, &Class)| {
+            let cells = self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved);
+            let outcomes = cells.filter_map(|cell| cell.outcome.as_ref()?.beside.get(number));
+            let outcomes: Vec<&Outcome> = outcomes.collect();
+            (!outcomes.is_empty())
+                .then(|| format!("{}, {}: {}.", self.name(), class.name, became(&outcomes)))
+        };
+        self.workload.beside.iter().enumerate().filter_map(of_class).collect()
+    }
+
     /// What the load generator objects to, with the block. The figures of an objection differ from
     /// block to block: those of the first are told.
     fn objections(&self) -> impl Iterator<Item = (String, String)> {
@@ -411,6 +427,38 @@ impl Line<'_> {
     }
 }
 
+/// What became of a class in all blocks: of clients that are slow or leave, their sessions; of
+/// others, their rate and latency.
+fn became(outcomes: &[&Outcome]) -> String {
+    let sessions = outcomes.iter().filter_map(|outcome| outcome.sessions.as_ref());
+    if sessions.clone().next().is_none() {
+        let median = |of: fn(&Outcome) -> f64| {
+            let spread = spread(outcomes.iter().map(|outcome| of(outcome)));
+            spread.map_or(NOTHING.to_owned(), |spread| number(spread.median))
+        };
+        let rate = median(|outcome| outcome.rate_per_s);
+        let p99 = median(|outcome| outcome.response_us.p99);
+        return format!("{rate} requests/s, response p99 {p99} µs");
+    }
+    let sum = |of: fn(&Sessions) -> u64| sessions.clone().map(of).sum::<u64>();
+    let begun = sum(|sessions| sessions.begun);
+    let mut text = format!("{begun} sessions begun, {} served", sum(|sessions| sessions.served));
+    let mut add = |count: u64, what: &str| {
+        if count > 0 {
+            write!(text, ", {count} {what}").expect("a string takes all");
+        }
+    };
+    add(sum(|sessions| sessions.abandoned), "left by the client");
+    let mut cuts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, count) in sessions.clone().flat_map(|sessions| &sessions.cut) {
+        *cuts.entry(kind).or_default() += count;
+    }
+    for (kind, count) in cuts {
+        add(count, &format!("cut by the server ({kind})"));
+    }
+    text
+}
+
 /// What one cell says in words.
 fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     let mut words = Vec::new();
@@ -420,8 +468,12 @@ fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     }
     if let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) {
         if verdict == Verdict::Errors {
-            let kinds: Vec<_> = outcome.errors.keys().map(String::as_str).collect();
-            words.push(format!("{} ({})", verdict.code(), kinds.join(", ")));
+            for class in outcome.classes().filter(|class| !class.errors.is_empty()) {
+                let kinds: Vec<_> = class.errors.keys().map(String::as_str).collect();
+                let of = if class.name.is_empty() { "" } else { " of " };
+                let kinds = kinds.join(", ");
+                words.push(format!("{} ({kinds}{of}{})", verdict.code(), class.name));
+            }
         }
         if verdict == Verdict::Starved {
             words.push(format!("{} (no request was answered)", verdict.code()));

@@ -90,7 +90,8 @@ fn ftp(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     expect_reply(&mut reader, "the connection", "220")?;
     let mut ask = |command: &str, code: &str| {
-        write!(stream, "{command}\r\n")?;
+        // In one piece, which is what a floor takes for one command.
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
         expect_reply(&mut reader, command, code)
     };
     ask("USER anonymous", "331")?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use loadgen::{Arrivals, FtpOperation, Load, Protocol, Rate};
+use loadgen::{Arrivals, Class, FtpOperation, Load, Plan, Protocol, Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Contestant;
@@ -79,10 +79,20 @@ pub(crate) struct Workload {
     /// Whether it belongs to the set that runs when nothing is named.
     #[serde(default)]
     pub(crate) quick: bool,
+    /// Other classes of clients beside those that are asked about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) beside: Vec<Class>,
     /// Whether it belongs to the set that runs beside other people's servers.
     #[serde(default)]
     pub(crate) peers: bool,
+    /// Whether it is run against the variants of architectures too, and tells how connections were
+    /// shared out between workers.
+    #[serde(default)]
+    pub(crate) variants: bool,
 }
+
+/// More connections of one class are not asked for.
+const CONNECTIONS_MAX: usize = 20_000;
 
 /// Reads every `*.toml` of a folder, in the order of the names.
 pub(crate) fn load_folder(folder: &Path) -> anyhow::Result<Vec<Workload>> {
@@ -108,6 +118,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
     workload.check().map_err(|(key, expected)| {
         Malformed::new(file, text, key, format!("expected {expected}"))
     })?;
+    workload.check_beside().map_err(|why| Malformed::new(file, text, "", why))?;
     Ok(workload)
 }
 
@@ -131,7 +142,9 @@ impl Workload {
 
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
-        contestant.speaks(self.protocol) && (self.floor || !contestant.floor)
+        contestant.speaks(self.protocol)
+            && (self.floor || !contestant.floor)
+            && (self.variants || !contestant.variant)
     }
 
     /// Whether requests come by a schedule, whatever becomes of those before.
@@ -150,6 +163,58 @@ impl Workload {
             },
             None => Load::Closed { think: Duration::from_millis(self.think_ms.unwrap_or(0)) },
         }
+    }
+
+    /// The clients that are asked about.
+    pub(crate) fn class(&self, seed: u64) -> Class {
+        Class {
+            protocol: self.protocol,
+            operation: self.operation,
+            path: self.request_path().to_owned(),
+            payload_bytes: self.payload_bytes,
+            load: self.load(seed),
+            connections: self.connections,
+            pipeline: self.pipeline,
+            requests_per_connection: self.requests_per_connection,
+            expected_bytes: self.expected_bytes,
+            ..Class::default()
+        }
+    }
+
+    /// Those beside them, whose random numbers depend on `seed`, too.
+    pub(crate) fn classes_beside(&self, seed: u64) -> Vec<Class> {
+        let seeded = |mut class: Class| {
+            if let Load::Open { seed: own, .. } = &mut class.load {
+                *own ^= seed;
+            }
+            if let Some(script) = &mut class.script {
+                script.seed ^= seed;
+            }
+            class
+        };
+        self.beside.iter().cloned().map(seeded).collect()
+    }
+
+    /// Says what is wrong with the classes beside the first.
+    fn check_beside(&self) -> Result<(), String> {
+        for class in &self.beside {
+            let refuse = |why: &str| Err(format!("class {}: {why}", class.name));
+            if class.protocol != self.protocol {
+                return refuse("expected the protocol of the workload, which the server speaks");
+            }
+            if class.stores() {
+                return refuse("expected nothing that is stored: that is for the workload itself");
+            }
+            if class.connections > CONNECTIONS_MAX {
+                return refuse("expected 1 to 20000 connections");
+            }
+        }
+        if self.beside.is_empty() {
+            return Ok(());
+        }
+        let (class, beside) = (self.class(0), self.beside.clone());
+        let plan = Plan { class, beside, ..Plan::default() };
+        plan.check().map_err(|error| error.to_string())
     }
 
     /// Whether the client has a processor for itself and so asks again and again instead of
@@ -184,8 +249,8 @@ impl Workload {
     /// The limits that keep a run bounded: the key at fault and what was expected of it.
     fn check_numbers(&self) -> Result<(), (&'static str, &'static str)> {
         let in_range = [
-            (self.connections >= 1 && self.connections <= 20_000, "connections", "1 to 20000"),
-            (self.idle_connections <= 20_000, "idle_connections", "0 to 20000"),
+            ((1..=CONNECTIONS_MAX).contains(&self.connections), "connections", "1 to 20000"),
+            (self.idle_connections <= CONNECTIONS_MAX, "idle_connections", "0 to 20000"),
             (self.pipeline >= 1 && self.pipeline <= 1024, "pipeline", "1 to 1024"),
             (self.requests_per_connection != Some(0), "requests_per_connection", "at least 1"),
             (self.backlog.is_none_or(|n| n <= 10_000_000), "backlog", "at most 10000000"),
@@ -315,6 +380,37 @@ blocks = 5
         assert_eq!(open.load(9), Load::Open { rate, arrivals, seed: 9, backlog: 7 });
         let closed = parse(Path::new("f.toml"), &format!("{GOOD}think_ms = 20\n")).unwrap();
         assert_eq!(closed.load(9), Load::Closed { think: Duration::from_millis(20) });
+    }
+
+    const BESIDE: &str = r#"[[beside]]
+name = "slow"
+protocol = "http"
+path = "/bytes/1000"
+connections = 3
+receive_bytes_per_s = 100
+load = { open = { rate = 5 } }
+"#;
+
+    #[test]
+    fn classes_beside_the_first_are_those_of_the_load_generator() {
+        let workload = parse(Path::new("f.toml"), &format!("{GOOD}{BESIDE}")).unwrap();
+        let [slow] = workload.classes_beside(6).try_into().unwrap();
+        assert_eq!((slow.connections, slow.receive_bytes_per_s), (3, Some(100)));
+        let Load::Open { seed, .. } = slow.load else { panic!("{:?}", slow.load) };
+        assert_eq!(seed, 1 ^ 6, "each cell has arrivals of its own");
+        let text = format!("{GOOD}{BESIDE}");
+        let refused = |from: &str, to: &str, why: &str| {
+            check(&text.replace(from, to), &format!("w/sample.toml:{why}"));
+        };
+        let protocol = "1: class slow: expected the protocol of the workload, \
+                        which the server speaks";
+        refused("\"http\"\npath = \"/bytes", "\"echo\"\npath = \"/bytes", protocol);
+        let many = "1: class slow: expected 1 to 20000 connections";
+        refused("connections = 3", "connections = 20001", many);
+        let unnamed = "1: each class beside the first needs a name of its own";
+        refused("name = \"slow\"", "name = \"\"", unnamed);
+        let still = "1: class slow: a slow reader or sender moves at least 1 byte a second";
+        refused("per_s = 100", "per_s = 0", still);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Channel;
 use crate::rate::Rate;
 use crate::schedule::Arrivals;
-use crate::script::Script;
+use crate::script::{Action, Script, ScriptStep};
 
 pub(crate) const LONGEST: Duration = Duration::from_hours(30 * 24);
 const DEEPEST_PIPELINE: usize = 4096;
@@ -218,10 +218,19 @@ impl Class {
             || self.send_bytes_per_s.is_some()
     }
 
+    /// Whether anything is stored.
+    pub fn stores(&self) -> bool {
+        let is_store = |step: &ScriptStep| step.action == Action::Store;
+        self.protocol == Protocol::Ftp
+            && match &self.script {
+                Some(script) => script.steps.iter().any(is_store),
+                None => self.operation == FtpOperation::Store,
+            }
+    }
+
     /// Where requests, or what is stored, go out.
     pub(crate) fn channel_of_requests(&self) -> Channel {
-        let stores = self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store;
-        if stores && self.script.is_none() { Channel::Data } else { Channel::Control }
+        if self.stores() && self.script.is_none() { Channel::Data } else { Channel::Control }
     }
 
     /// Where replies, or what is retrieved, come in.

@@ -18,6 +18,7 @@ mod epoll;
 mod measuring;
 mod pacing;
 mod ring;
+mod timer;
 
 use std::io;
 use std::net::SocketAddr;

@@ -199,7 +199,7 @@ fn heads(text: &mut String) {
 fn row(text: &mut String, label: &str, summary: &Summary) {
     let Summary { p50, p90, p99, p999, p9999, max, mean, .. } = *summary;
     let values = [p50, p90, p99, p999, p9999, max, mean].map(|us| format!("{us:>11.1}")).concat();
-    if label.chars().count() > 11 {
+    if label.chars().count() > 12 {
         text.push_str(label);
         text.push('\n');
         labelled(text, "", &values);

@@ -69,7 +69,9 @@ fn check_failures(
     kinds: &[&str],
 ) {
     let mut plan = plan(Protocol::Http, serve(converse));
-    plan.timeout = Duration::from_millis(100);
+    if kinds == ["timed out"] {
+        plan.timeout = Duration::from_millis(100);
+    }
     plan.class.expected_bytes = Some(5);
     let outcome = run(&plan);
     assert_eq!((outcome.requests, outcome.connections_served), (0, 0));
@@ -293,7 +295,7 @@ fn a_run_ends_when_enough_is_known_or_says_that_it_is_not() {
     plan.duration = Duration::from_secs(4);
     plan.until_within = Some(Within { measure: Measure::Rate, share: 0.99 });
     // What comes at equal distances is known at once.
-    plan.load = Load::Open {
+    plan.class.load = Load::Open {
         rate: "2000".parse().unwrap(),
         arrivals: Arrivals::Constant,
         seed: 1,

@@ -9,9 +9,14 @@ use std::time::{Duration, SystemTime};
 /// A field as it was sent.
 type Field<'a> = Option<Cow<'a, [u8]>>;
 
-/// The fields of a request that are about what the client has already.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Conditions<'a> {
+/// The fields of a request that are about what the client has already. Most requests have none,
+/// and pay for none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Conditions<'a>(Option<Box<Stated<'a>>>);
+
+/// Those fields, where there are some.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Stated<'a> {
     pub(super) if_match: Field<'a>,
     pub(super) if_none_match: Field<'a>,
     pub(super) if_modified_since: Field<'a>,
@@ -44,11 +49,33 @@ pub(super) fn add<'a>(field: &mut Field<'a>, value: &'a [u8]) {
     });
 }
 
-impl Conditions<'_> {
+impl<'a> Conditions<'a> {
+    /// To state one more.
+    pub(super) fn stated(&mut self) -> &mut Stated<'a> {
+        self.0.get_or_insert_default()
+    }
+
     /// The same, to be kept beyond the input.
     pub(super) fn into_owned(self) -> Conditions<'static> {
+        Conditions(self.0.map(|stated| Box::new(stated.into_owned())))
+    }
+
+    /// Whether a request may be carried out on what there is now, if there is something. Reading
+    /// asks for less than writing.
+    pub(super) fn verdict(&self, now: Option<Validators<'_>>, reads: bool) -> Verdict {
+        self.0.as_ref().map_or(Verdict::Proceed, |stated| stated.verdict(now, reads))
+    }
+
+    /// The Range field, if If-Range allows it.
+    pub(super) fn range(&self, now: Validators<'_>) -> Option<&[u8]> {
+        self.0.as_ref()?.range(now)
+    }
+}
+
+impl Stated<'_> {
+    fn into_owned(self) -> Stated<'static> {
         let own = |field: Field<'_>| field.map(|value| Cow::Owned(value.into_owned()));
-        Conditions {
+        Stated {
             if_match: own(self.if_match),
             if_none_match: own(self.if_none_match),
             if_modified_since: own(self.if_modified_since),
@@ -58,9 +85,7 @@ impl Conditions<'_> {
         }
     }
 
-    /// Whether a request may be carried out on what there is now, if there is something. Reading
-    /// asks for less than writing.
-    pub(super) fn verdict(&self, now: Option<Validators<'_>>, reads: bool) -> Verdict {
+    fn verdict(&self, now: Option<Validators<'_>>, reads: bool) -> Verdict {
         let as_old_as = |field: &Field<'_>| {
             let date = field.as_deref().and_then(date);
             date.zip(now).map(|(date, now)| whole_seconds(now.modified) <= whole_seconds(date))
@@ -83,9 +108,9 @@ impl Conditions<'_> {
         }
     }
 
-    /// The Range field, if If-Range allows it: what the client has a part of must be what there is
-    /// now, beyond doubt (RFC 9110 §13.1.5). A date is as good as a tag that is strong.
-    pub(super) fn range(&self, now: Validators<'_>) -> Option<&[u8]> {
+    /// What the client has a part of must be what there is now, beyond doubt (RFC 9110 §13.1.5). A
+    /// date is as good as a tag that is strong.
+    fn range(&self, now: Validators<'_>) -> Option<&[u8]> {
         let range = self.range.as_deref()?;
         let same = match self.if_range.as_deref() {
             None => true,
@@ -166,13 +191,14 @@ mod tests {
     fn conditions<'a>(fields: &[(&str, &'a str)]) -> Conditions<'a> {
         let mut conditions = Conditions::default();
         for (name, value) in fields {
+            let stated = conditions.stated();
             let field = match *name {
-                "match" => &mut conditions.if_match,
-                "none" => &mut conditions.if_none_match,
-                "since" => &mut conditions.if_modified_since,
-                "not since" => &mut conditions.if_unmodified_since,
-                "if" => &mut conditions.if_range,
-                _ => &mut conditions.range,
+                "match" => &mut stated.if_match,
+                "none" => &mut stated.if_none_match,
+                "since" => &mut stated.if_modified_since,
+                "not since" => &mut stated.if_unmodified_since,
+                "if" => &mut stated.if_range,
+                _ => &mut stated.range,
             };
             add(field, value.as_bytes());
         }

@@ -5,6 +5,9 @@
 use super::conditional::{self, Conditions};
 use super::response::Status;
 
+/// What browsers send forms as.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
 /// What the fields of a request say.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is said by another field, or option")]
@@ -16,6 +19,8 @@ pub(super) struct Fields<'a> {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
+    /// The body is that of a form.
+    pub(super) is_form: bool,
     /// The body is a part of something, which nothing here takes.
     pub(super) has_content_range: bool,
     pub(super) conditions: Conditions<'a>,
@@ -32,7 +37,6 @@ impl<'a> Fields<'a> {
     }
 
     fn add(&mut self, name: &[u8], value: &'a [u8], old: bool) -> Result<(), Status> {
-        let conditions = &mut self.conditions;
         // The length is compared first, and tells nearly all the others from these.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
@@ -40,7 +44,7 @@ impl<'a> Fields<'a> {
                 check_host(value)?;
             }
             5 if name.eq_ignore_ascii_case(b"range") => {
-                conditional::add(&mut conditions.range, value);
+                conditional::add(&mut self.conditions.stated().range, value);
             }
             6 if name.eq_ignore_ascii_case(b"expect") && !old => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
@@ -49,15 +53,19 @@ impl<'a> Fields<'a> {
                 self.expects_continue = true;
             }
             8 if name.eq_ignore_ascii_case(b"if-match") => {
-                conditional::add(&mut conditions.if_match, value);
+                conditional::add(&mut self.conditions.stated().if_match, value);
             }
             8 if name.eq_ignore_ascii_case(b"if-range") => {
-                conditional::add(&mut conditions.if_range, value);
+                conditional::add(&mut self.conditions.stated().if_range, value);
             }
             10 if name.eq_ignore_ascii_case(b"connection") => self.connection(value),
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                let start = value.get(..FORM.len()).unwrap_or_default();
+                self.is_form = start.eq_ignore_ascii_case(FORM);
+            }
             13 if name.eq_ignore_ascii_case(b"content-range") => self.has_content_range = true,
             13 if name.eq_ignore_ascii_case(b"if-none-match") => {
-                conditional::add(&mut conditions.if_none_match, value);
+                conditional::add(&mut self.conditions.stated().if_none_match, value);
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = content_length(value)?;
@@ -71,10 +79,10 @@ impl<'a> Fields<'a> {
                 self.chunked = Some(chunked && self.chunked.is_none());
             }
             17 if name.eq_ignore_ascii_case(b"if-modified-since") => {
-                conditional::add(&mut conditions.if_modified_since, value);
+                conditional::add(&mut self.conditions.stated().if_modified_since, value);
             }
             19 if name.eq_ignore_ascii_case(b"if-unmodified-since") => {
-                conditional::add(&mut conditions.if_unmodified_since, value);
+                conditional::add(&mut self.conditions.stated().if_unmodified_since, value);
             }
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
 use super::response::http_date;
-use super::route::encode;
+use super::wanted::encode;
 use crate::job::{Entry, Job, Kind, Listing};
 use crate::partial::is_partial_name;
 

@@ -11,6 +11,7 @@
 //! | `/stream/N/MILLISECONDS` | N server-sent events (at most [`MAX_EVENTS`]), so far apart |
 //! | `/echo` (POST, PUT) | the request's body, of at most 64 KiB |
 //! | `/upload/NAME` (POST, PUT) | stores the body under that name, with `--writable` |
+//! | `/guestbook` | the last entries of `--guestbook`, as a page; POST adds one |
 //! | anything else | the file of that name; of a folder, `index.html` or a page of its names |
 //!
 //! Files have validators (`ETag`, `Last-Modified`), so that the conditions of RFC 9110 §13 and its
@@ -28,6 +29,7 @@ mod body;
 mod cache;
 mod conditional;
 mod fields;
+mod guests;
 mod index;
 mod range;
 mod receiving;
@@ -38,6 +40,7 @@ mod response;
 mod route;
 mod session;
 mod upload;
+mod wanted;
 mod work;
 
 pub use cache::Files;

@@ -8,9 +8,10 @@ use super::body::Body;
 use super::conditional::Conditions;
 use super::request::{MAX_BODY_BYTES, Request};
 use super::response::{Date, Status};
-use super::route::{Route, Wanted};
+use super::route::Route;
 use super::session::{Doing, Session};
 use super::upload::Upload;
+use super::wanted::Wanted;
 use super::work::Purpose;
 use crate::job::Job;
 
@@ -37,6 +38,8 @@ enum Sink {
     Nothing(Route<'static>, Conditions<'static>),
     /// Back to the client.
     Echo(Vec<u8>),
+    /// Into the guestbook; whether it comes from a form.
+    Sign(Vec<u8>, bool),
     /// Into a file.
     Upload(Box<Upload>),
 }
@@ -56,7 +59,7 @@ impl Receiving {
                 self.room.checked_sub(content.len() as u64).ok_or(Status::CONTENT_TOO_LARGE)?;
             match &mut self.sink {
                 Sink::Nothing(..) => {}
-                Sink::Echo(bytes) => bytes.extend_from_slice(content),
+                Sink::Echo(bytes) | Sink::Sign(bytes, _) => bytes.extend_from_slice(content),
                 Sink::Upload(upload) => {
                     if let Some(job) = upload.take(content) {
                         return Ok(Next::Run(job));
@@ -97,6 +100,7 @@ impl Session {
                 };
             }
             Route::Echo => Sink::Echo(Vec::new()),
+            Route::Sign => Sink::Sign(Vec::new(), request.is_form),
             // A client that waits gets its answer instead, and then nobody knows whether the body
             // follows (RFC 9110 §10.1.1).
             route if expects_continue => {
@@ -158,6 +162,7 @@ impl Session {
             Receiving { sink: Sink::Echo(bytes), .. } => {
                 self.reply(Status::OK, "application/octet-stream", &bytes, date);
             }
+            Receiving { sink: Sink::Sign(bytes, is_form), .. } => self.sign(&bytes, is_form, date),
             mut receiving => {
                 let job = receiving.upload().map(Upload::finish);
                 self.doing = Doing::Receive(Box::new(receiving));

@@ -82,7 +82,10 @@ impl Session {
             Route::Refused(status, Some(allow)) => {
                 self.reply_status(status, &[("Allow", allow)], date);
             }
-            Route::Echo | Route::Upload(_) => unreachable!("what takes a body receives it first"),
+            Route::Guestbook => self.read_guestbook(date),
+            Route::Echo | Route::Sign | Route::Upload(_) => {
+                unreachable!("what takes a body receives it first")
+            }
         }
     }
 

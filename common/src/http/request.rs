@@ -32,6 +32,7 @@ pub(super) enum Parsed<'a> {
 
 /// A sound request.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said by another part of the head")]
 pub(super) struct Request<'a> {
     pub(super) method: Method,
     /// As sent: percent-encoded, in any of its four forms (RFC 9112 §3.2).
@@ -43,6 +44,8 @@ pub(super) struct Request<'a> {
     pub(super) expects_continue: bool,
     /// What follows the head, if something does.
     pub(super) body: Option<Body>,
+    /// The body is that of a form.
+    pub(super) is_form: bool,
     pub(super) conditions: Conditions<'a>,
     pub(super) head_length: usize,
 }
@@ -123,6 +126,7 @@ fn check<'a>(head: &httparse::Request<'_, 'a>, head_length: usize) -> Result<Req
         keep_alive: !fields.close && (!old || fields.keep_alive),
         expects_continue: fields.expects_continue && body.is_some(),
         body,
+        is_form: fields.is_form,
         conditions: fields.conditions,
         head_length,
     })

@@ -15,6 +15,7 @@ impl Status {
     pub(super) const NO_CONTENT: Status = Status("204 No Content");
     pub(super) const PARTIAL_CONTENT: Status = Status("206 Partial Content");
     pub(super) const MOVED: Status = Status("301 Moved Permanently");
+    pub(super) const SEE_OTHER: Status = Status("303 See Other");
     pub(super) const NOT_MODIFIED: Status = Status("304 Not Modified");
     pub(super) const BAD_REQUEST: Status = Status("400 Bad Request");
     pub(super) const FORBIDDEN: Status = Status("403 Forbidden");
@@ -156,7 +157,7 @@ pub(super) fn status_of(error: &io::Error) -> Status {
         (io::ErrorKind::PermissionDenied, _) | (_, Some(EROFS)) => Status::FORBIDDEN,
         (_, Some(EFBIG)) => Status::CONTENT_TOO_LARGE,
         (_, Some(ENOSPC | EDQUOT)) => Status::INSUFFICIENT_STORAGE,
-        (_, Some(EMFILE | ENFILE)) => Status::UNAVAILABLE,
+        (io::ErrorKind::WouldBlock, _) | (_, Some(EMFILE | ENFILE)) => Status::UNAVAILABLE,
         _ => Status::INTERNAL_ERROR,
     }
 }

@@ -1,19 +1,12 @@
 //! From a request's method and target to what it asks for.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fields::check_host;
 use super::request::Method;
 use super::response::Status;
-use crate::partial::is_partial_name;
-
-/// What stands for a folder, where there is one.
-const INDEX: &str = "index.html";
+use super::wanted::UPLOADS;
 
 /// The most bytes that `/bytes/N` sends.
 pub const MAX_BYTES: u64 = 1 << 40;
@@ -27,13 +20,11 @@ pub const PATTERN: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJK
 /// The most events that `/stream/N/…` sends.
 pub const MAX_EVENTS: u64 = 1000;
 
-/// The folder in which `/upload/NAME` stores.
-pub(super) const UPLOADS: &str = "upload";
-
-/// The methods of what can be read, of what answers a body, of what can be read and stored, and of
-/// the server as a whole.
+/// The methods of what can be read, of what answers a body, of the guestbook, of what can be read
+/// and stored and of the server as a whole.
 const READ: &str = "GET, HEAD, OPTIONS";
 const SEND: &str = "OPTIONS, POST, PUT";
+const SIGN: &str = "GET, HEAD, OPTIONS, POST";
 const ALL: &str = "GET, HEAD, OPTIONS, POST, PUT";
 
 /// What a request asks for.
@@ -53,6 +44,10 @@ pub(super) enum Route<'a> {
     Stream(u32, Duration),
     /// The request's own body.
     Echo,
+    /// The page of the guestbook.
+    Guestbook,
+    /// To write the body into the guestbook.
+    Sign,
     /// What has this path below the root, percent-encoded as it was sent.
     File(Cow<'a, str>),
     /// To store the body under this path.
@@ -83,12 +78,14 @@ pub(super) fn route(method: Method, target: &str) -> Route<'_> {
     let (allow, allowed) = match &found {
         Route::Refused(..) => return found,
         Route::Echo => (SEND, matches!(method, Method::Post | Method::Put)),
+        Route::Guestbook => (SIGN, reads || method == Method::Post),
         Route::Upload(_) => (ALL, method != Method::NotAllowed),
         _ => (READ, reads),
     };
     match (method, found) {
         (Method::Options, _) => Route::Options(allow),
         (_, Route::Upload(path)) if reads => Route::File(path),
+        (Method::Post, Route::Guestbook) => Route::Sign,
         (_, found) if allowed => found,
         _ => Route::Refused(Status::METHOD_NOT_ALLOWED, Some(allow)),
     }
@@ -104,6 +101,7 @@ fn find(path: &str) -> Route<'_> {
             "/plaintext" => PLAINTEXT,
             "/json" => JSON,
             "/echo" => Route::Echo,
+            "/guestbook" => Route::Guestbook,
             _ => Route::File(Cow::Borrowed(path)),
         };
     };
@@ -132,7 +130,7 @@ fn stream(argument: &str) -> Option<Route<'static>> {
 impl Route<'_> {
     /// Whether it is the body that it is about.
     pub(super) fn takes_body(&self) -> bool {
-        matches!(self, Route::Echo | Route::Upload(_))
+        matches!(self, Route::Echo | Route::Sign | Route::Upload(_))
     }
 
     /// The same, to be kept beyond the input.
@@ -145,6 +143,8 @@ impl Route<'_> {
             Route::Backend(delay_ms) => Route::Backend(delay_ms),
             Route::Stream(count, interval) => Route::Stream(count, interval),
             Route::Echo => Route::Echo,
+            Route::Guestbook => Route::Guestbook,
+            Route::Sign => Route::Sign,
             Route::File(path) => Route::File(Cow::Owned(path.into_owned())),
             Route::Upload(path) => Route::Upload(Cow::Owned(path.into_owned())),
             Route::Options(allow) => Route::Options(allow),
@@ -183,106 +183,6 @@ fn number(text: &str, most: u64) -> Option<u64> {
         return None;
     };
     (number <= most).then_some(number)
-}
-
-/// A file that was asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// Relative to the root.
-    pub(super) path: PathBuf,
-    pub(super) content_type: &'static str,
-    /// Whether the target ended in a slash: then only a directory will do, and its index is meant.
-    pub(super) directory: bool,
-}
-
-/// Percent-decodes (RFC 3986 §2.1). A stray percent sign is an error, and so is a NUL, which no
-/// file name can hold.
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let byte = if byte == b'%' {
-            let high = char::from(bytes.next()?).to_digit(16)?;
-            let low = char::from(bytes.next()?).to_digit(16)?;
-            (high * 16 + low) as u8
-        } else {
-            byte
-        };
-        if byte == 0 {
-            return None;
-        }
-        decoded.push(byte);
-    }
-    Some(decoded)
-}
-
-impl Wanted {
-    /// What a percent-encoded path stands for. Empty components and `.` are dropped; `..` is
-    /// refused, because clients resolve it themselves, but for those with bad intentions. An upload
-    /// that is not whole is not there yet.
-    pub(super) fn of(path: &str) -> Result<Self, Status> {
-        let decoded = decode(path).ok_or(Status::BAD_REQUEST)?;
-        let mut directory = true;
-        let mut clean = Vec::with_capacity(decoded.len() + INDEX.len());
-        for component in decoded.split(|&byte| byte == b'/') {
-            directory = matches!(component, b"" | b".");
-            if component == b".." {
-                return Err(Status::BAD_REQUEST);
-            }
-            if is_partial_name(component) {
-                return Err(Status::NOT_FOUND);
-            }
-            if !directory {
-                if !clean.is_empty() {
-                    clean.push(b'/');
-                }
-                clean.extend_from_slice(component);
-            }
-        }
-        let mut path = PathBuf::from(OsString::from_vec(clean));
-        if directory {
-            path.push(INDEX);
-        }
-        let content_type =
-            mime_guess::from_path(&path).first_raw().unwrap_or("application/octet-stream");
-        Ok(Wanted { path, content_type, directory })
-    }
-
-    /// The same to be stored: directly in the folder of uploads.
-    pub(super) fn of_upload(path: &str) -> Result<Self, Status> {
-        let wanted = Wanted::of(path)?;
-        let fits = !wanted.directory && wanted.path.parent() == Some(Path::new(UPLOADS));
-        if fits { Ok(wanted) } else { Err(Status::BAD_REQUEST) }
-    }
-
-    /// The folder that it is in, for a [`Job`](crate::job::Job).
-    pub(super) fn folder(&self) -> &Path {
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        parent.unwrap_or(Path::new("."))
-    }
-
-    /// The target that names this as a directory, fit for a Location field: one slash at its start,
-    /// so that no client takes it for another host.
-    pub(super) fn location(&self) -> String {
-        let mut location = String::new();
-        for component in self.path.components() {
-            location.push('/');
-            encode(component.as_os_str().as_bytes(), &mut location);
-        }
-        location.push('/');
-        location
-    }
-}
-
-/// Adds one component of a path, percent-encoded: whatever it is, it is nothing but that.
-pub(super) fn encode(component: &[u8], text: &mut String) {
-    for &byte in component {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").expect("a string takes any text");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -332,6 +232,9 @@ mod tests {
             (Get, "/echo", not(SEND)),
             (Post, "/echo", Route::Echo),
             (Put, "/echo?x", Route::Echo),
+            (Get, "/guestbook", Route::Guestbook),
+            (Post, "/guestbook", Route::Sign),
+            (Put, "/guestbook", not(SIGN)),
             (Get, "/upload/a", file("/upload/a")),
             (Put, "/upload/a", upload()),
             (Post, "/upload/a", upload()),
@@ -350,23 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn targets_lead_to_files_below_the_root_or_nowhere() {
+    fn the_path_of_a_target_is_what_a_client_of_this_server_means() {
         for (target, expected) in [
-            ("/", Some(("index.html", "text/html", true))),
-            ("http://example.org", Some(("index.html", "text/html", true))),
-            ("http://example.org?q", Some(("index.html", "text/html", true))),
-            ("/a/b.txt", Some(("a/b.txt", "text/plain", false))),
-            ("//a/./b%20c?d=e", Some(("a/b c", "application/octet-stream", false))),
-            ("/a/", Some(("a/index.html", "text/html", true))),
-            ("/a%2Fb.css", Some(("a/b.css", "text/css", false))),
-            ("/bytes", Some(("bytes", "application/octet-stream", false))),
-            ("/..", None),
-            ("/a/../b", None),
-            ("/%2e%2E/etc/passwd", None),
-            ("/a%00", None),
-            ("/a%", None),
-            ("/a%zz", None),
-            ("/upload/.upload-1-2.part", None),
+            ("/a/b?c=d", Some("/a/b")),
+            ("http://example.org", Some("/")),
+            ("http://example.org?q", Some("/")),
+            ("HTTPS://example.org:80/a", Some("/a")),
+            ("/bytes", Some("/bytes")),
             ("/a#b", None),
             ("*", None),
             ("ftp://example.org/", None),
@@ -374,30 +267,7 @@ mod tests {
             ("http://a@b/", None),
             ("example.org:80", None),
         ] {
-            let found = match get(target) {
-                Route::File(path) => Wanted::of(&path).ok(),
-                _ => None,
-            };
-            let found = found.as_ref().map(|wanted| {
-                let path = wanted.path.to_str().unwrap();
-                (path, wanted.content_type, wanted.directory)
-            });
-            assert_eq!(found, expected, "{target}");
+            assert_eq!(path_of(target), expected, "{target}");
         }
-    }
-
-    #[test]
-    fn what_is_stored_lies_in_the_folder_of_uploads() {
-        let path = |target| Wanted::of_upload(target).map(|wanted| wanted.path);
-        assert_eq!(path("/upload/a%20b"), Ok(PathBuf::from("upload/a b")));
-        for target in ["/upload/a%2Fb", "/upload/..", "/upload/.", "/upload/%00", "/other/a"] {
-            assert_eq!(path(target), Err(Status::BAD_REQUEST), "{target}");
-        }
-    }
-
-    #[test]
-    fn a_location_stays_on_this_host() {
-        let wanted = Wanted::of("//evil.example/a%0d%0ab").unwrap();
-        assert_eq!(wanted.location(), "/evil.example/a%0D%0Ab/");
     }
 }

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use super::conditional::{Conditions, Validators, Verdict};
 use super::resource::etag;
 use super::response::{Status, status_of};
-use super::route::{UPLOADS, Wanted};
+use super::wanted::{UPLOADS, Wanted};
 use crate::job::{Create, Done, Job, Root};
 use crate::partial::{KEPT_MODE, NAME_ATTEMPTS, NEW_MODE, partial_name};
 

@@ -5,13 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use super::conditional::Conditions;
+use super::guests;
 use super::index::Index;
 use super::receiving::Receiving;
 use super::resource::{Content, MEMORY_BYTES_MAX, Resource};
 use super::response::{Date, Status, status_of};
-use super::route::Wanted;
 use super::session::{Doing, Ending, Session};
 use super::upload;
+use super::wanted::Wanted;
+use crate::guestbook::GuestEntry;
 use crate::job::{Done, Job};
 
 /// A job, and what it is run for.
@@ -27,6 +29,10 @@ pub(super) struct Work {
 pub(super) enum Purpose {
     /// To say `OK` when it is done.
     SayOk,
+    /// To send the page of the guestbook.
+    ReadGuestbook,
+    /// To say that an entry is in the guestbook, or, to a form, where it is to be seen.
+    Sign(bool),
     /// To send a file.
     Read(Box<Read>),
     /// To list the folder that a file of this name would stand for.
@@ -69,6 +75,24 @@ impl Session {
         }
     }
 
+    pub(super) fn read_guestbook(&mut self, date: &Date) {
+        match self.settings.guestbook.clone() {
+            Some(book) => self.work(Job::ReadGuestbook(book), Purpose::ReadGuestbook),
+            None => self.reply_status(Status::UNAVAILABLE, &[], date),
+        }
+    }
+
+    pub(super) fn sign(&mut self, body: &[u8], is_form: bool, date: &Date) {
+        let at = (self.settings.now)();
+        match (self.settings.guestbook.clone(), guests::entry(body, is_form)) {
+            (Some(book), Some(text)) => {
+                self.work(Job::Sign(book, GuestEntry { at, text }), Purpose::Sign(is_form));
+            }
+            (Some(_), None) => self.reply_status(Status::BAD_REQUEST, &[], date),
+            (None, _) => self.reply_status(Status::UNAVAILABLE, &[], date),
+        }
+    }
+
     /// What came of the job.
     pub(super) fn worked(&mut self, result: io::Result<Done>) {
         let Doing::Work(work) = std::mem::replace(&mut self.doing, Doing::Parse) else {
@@ -78,6 +102,17 @@ impl Session {
         let date = self.date();
         match (work.purpose, result) {
             (Purpose::SayOk, Ok(_)) => self.reply(Status::OK, "text/plain", b"OK", &date),
+            (Purpose::ReadGuestbook, Ok(Done::Entries(entries))) => {
+                let page = guests::page(&entries);
+                self.reply(Status::OK, "text/html; charset=utf-8", page.as_bytes(), &date);
+            }
+            (Purpose::Sign(is_form), Ok(_)) => {
+                let status = if is_form { Status::SEE_OTHER } else { Status::CREATED };
+                self.reply_status(status, &[("Location", "/guestbook")], &date);
+            }
+            (Purpose::ReadGuestbook, Ok(_)) => {
+                self.reply_status(Status::INTERNAL_ERROR, &[], &date);
+            }
             (Purpose::Read(read), result) => self.has_read(*read, result, &date),
             (Purpose::List(wanted), Ok(Done::Listing(entries, more))) => {
                 let mut index = Index::new(wanted.folder().as_os_str().as_bytes());

@@ -159,3 +159,24 @@ fn children_do_not_outlive_a_parent_that_is_killed() {
         drop(client);
     });
 }
+
+#[test]
+fn a_body_that_is_being_sent_is_stored_whole() {
+    each(&["--protocol", "http", "--writable"], |mut server| {
+        let bytes = pattern(FILE_BYTES);
+        let mut client = server.connect();
+        let head = format!("PUT /upload/a HTTP/1.1\r\nHost: a\r\nContent-Length: {FILE_BYTES}\r\n");
+        write!(client, "{head}Expect: 100-continue\r\n\r\n").unwrap();
+        client.read_exact(&mut [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()]).unwrap();
+        client.write_all(&bytes[..FILE_BYTES / 2]).unwrap();
+        server.signal(Signal::SIGTERM);
+        eventually("no further client is accepted", || {
+            std::net::TcpStream::connect(server.address).is_err().then_some(())
+        });
+        client.write_all(&bytes[FILE_BYTES / 2..]).unwrap();
+        let reply = String::from_utf8(read_to_end(client)).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 201 "), "{}: {reply}", server.architecture.name);
+        assert!(server.stored("upload/a") == bytes, "{}", server.architecture.name);
+        server.assert_left();
+    });
+}

@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod disk;
 mod faults;
+mod guestbook;
 #[path = "../http/table.rs"]
 mod http_table;
 mod ipv6;
@@ -19,3 +20,4 @@ mod secure;
 mod support;
 mod text;
 mod web;
+mod web_clients;

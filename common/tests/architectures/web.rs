@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::http_table::{clear, codes, furnish, table};
 use crate::support::{
-    Server, architectures, installed, on_every_architecture, pattern, read_to_end, succeed,
+    Server, architectures, installed, names, on_every_architecture, pattern, read_to_end, succeed,
 };
 
 const HTTP: &[&str] = &["--protocol", "http"];
@@ -118,6 +118,29 @@ fn a_byte_at_a_time_buys_no_time() {
         assert!(reply.starts_with("HTTP/1.1 408 "), "{}: {reply:?}", server.architecture.name);
         drop(client);
         dripping.join().unwrap();
+    });
+}
+
+#[test]
+fn an_upload_that_drips_is_cut_off_and_leaves_nothing() {
+    let arguments = ["--protocol", "http", "--writable", "--idle-timeout", "1"];
+    on_every_architecture(&arguments, |server| {
+        let mut client = server.connect();
+        let head = b"PUT /upload/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+        client.write_all(head).unwrap();
+        let mut sender = client.try_clone().unwrap();
+        let dripping = thread::spawn(move || {
+            while sender.write_all(b"x").is_ok() {
+                thread::sleep(std::time::Duration::from_millis(100));
+            }
+        });
+        let mut reply = String::new();
+        let _ = client.read_to_string(&mut reply);
+        assert!(reply.starts_with("HTTP/1.1 408 "), "{}: {reply:?}", server.architecture.name);
+        drop(client);
+        dripping.join().unwrap();
+        let left = names(&server.root.path().join("upload"));
+        assert!(left.is_empty(), "{}: {left:?}", server.architecture.name);
     });
 }
 

@@ -75,6 +75,7 @@ impl World {
             idle_timeout: Duration::from_mins(2),
             backend: None,
             tls: None,
+            guestbook: None,
             files: common::http::Files::default(),
             now: || SystemTime::UNIX_EPOCH,
         };

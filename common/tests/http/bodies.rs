@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use common::conformance::{Client, Fault};
+use common::guestbook::Guestbook;
 
 use crate::table::{clear, codes, furnish, table};
 use crate::world::*;
@@ -124,6 +127,31 @@ fn a_leaving_server_lets_an_upload_come_to_its_end() {
         }
     }
     assert!(stored > 3);
+}
+
+#[test]
+fn the_guestbook_shows_what_was_written_into_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = Guestbook::open(&folder.path().join("book"), Path::new("/dev")).unwrap();
+    let site = Site::with(|settings| settings.guestbook = Some(Arc::new(book)));
+    let sign = |fields: &str, entry: &str| {
+        let length = entry.len();
+        let head = "POST /guestbook HTTP/1.1\r\nHost: a\r\n";
+        site.replies(&format!("{head}Content-Length: {length}\r\n{fields}\r\n{entry}"))
+    };
+    assert!(sign("", "<one> & more").starts_with("HTTP/1.1 201 "));
+    let form = "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n";
+    let reply = sign(form, "entry=another+one");
+    assert!(reply.starts_with("HTTP/1.1 303 "));
+    assert_eq!(field(&reply, "Location").as_deref(), Some("/guestbook"));
+    assert!(sign(form, "other=x").starts_with("HTTP/1.1 400 "));
+    assert!(sign("", &"x".repeat(1025)).starts_with("HTTP/1.1 400 "));
+    let page = site.get("/guestbook");
+    let entries: Vec<_> = page.lines().filter_map(|line| line.split_once("<dd>")).collect();
+    let texts: Vec<_> = entries.iter().map(|(_, text)| *text).collect();
+    assert_eq!(texts, ["another one", "&lt;one&gt; &amp; more"]);
+    let without = Site::new();
+    assert_eq!(codes(&without.get("/guestbook")), "503");
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Site {
             idle_timeout: Duration::from_mins(1),
             backend: Some("127.0.0.1:9".parse().unwrap()),
             tls: None,
+            guestbook: None,
             files: http::Files::new(4),
             now: || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS.get()),
         };

@@ -11,7 +11,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use common::clock::Clock;
@@ -24,10 +24,9 @@ use io_uring::types::Fd;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use super::channel::Channel;
-use super::files::{FileJob, Progress};
+use super::files::FileJob;
 use super::ring::{Kind, Ring};
-use super::work::{Channels, Source, Step, Work};
+use super::work::{Channels, Outcome, Step, Work};
 
 /// How much may have arrived that its session has no use for yet; then TCP makes the peer wait.
 const INBOX_BYTES: usize = 64 * 1024;
@@ -35,6 +34,9 @@ const INBOX_BYTES: usize = 64 * 1024;
 /// sending.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What a splice that is cancelled while it waits says: the kernel's own word for `EINTR`.
+const ERESTARTSYS: i32 = 512;
 
 /// A conversation and its sockets.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact about another thing")]
@@ -217,7 +219,7 @@ impl Conversation {
             self.admits_control = false;
             return Next::Step(Step::Work(flush));
         }
-        let last = self.session.has_last_words();
+        let more = self.session.has_last_words() || self.session.more_follows();
         let has_news = self.has_news();
         self.admits_control = match self.session.poll() {
             // A job is handed over once, so that what is asked here is answered here.
@@ -243,13 +245,14 @@ impl Conversation {
             Action::Close(Chan::Control) => return Next::Linger,
             Action::End => return self.end(),
             Action::StartTls(Chan::Control, _) => self.shake_hands(ring),
-            action => self.channels.start(&action, last, ring),
+            action => self.channels.start(&action, more, ring),
         })
     }
 
-    /// Waits for a request: the one wait that a leaving server ends.
+    /// Waits for a request, which is the one wait that a leaving server ends, or for more of one.
     fn read_request(&mut self, ring: &mut Ring) -> Step {
-        if is_draining() && !std::mem::replace(&mut self.is_drained, true) {
+        let idle = !self.session.is_receiving();
+        if idle && is_draining() && !std::mem::replace(&mut self.is_drained, true) {
             return Step::Event(Event::Drain);
         }
         // A session that goes on reading after it was told to leave has come to the end of its
@@ -261,7 +264,7 @@ impl Conversation {
         match self.channels.read_control(ring) {
             Step::Input => {
                 self.wants_request = self.channels.control.secured.is_none();
-                self.go_idle()
+                if idle { self.go_idle() } else { Step::Input }
             }
             step => self.noting_the_end(step, ring),
         }
@@ -341,7 +344,8 @@ impl Conversation {
         }
     }
 
-    /// What was under way has completed. To be followed by [`drive`](Self::drive).
+    /// What was under way has completed. To be followed by [`drive`](Self::drive), if it waits for
+    /// nothing else.
     pub(crate) fn complete(
         &mut self,
         result: io::Result<usize>,
@@ -349,127 +353,31 @@ impl Conversation {
         ring: &mut Ring,
         now: Instant,
     ) -> Fate {
-        let work = self.work.take().expect("what completes was under way");
-        self.work_is_cancelled = false;
+        let mut work = self.work.take().expect("what completes was under way");
+        let is_cancelled = std::mem::take(&mut self.work_is_cancelled);
         let is_late = std::mem::take(&mut self.is_late);
-        let result = match result {
-            Err(error) if is_passing(&error) => {
-                let starves = error.raw_os_error() == Some(libc::ENOBUFS);
-                work.give_back(ring);
-                if is_late {
+        let mut outcome = Outcome { result, buffer, is_cancelled };
+        if let Err(error) = &outcome.result
+            && work.can_be_repeated()
+            && is_passing(error)
+        {
+            let starves = error.raw_os_error() == Some(libc::ENOBUFS);
+            match work.interrupted(ring) {
+                Some(moved) => (work, outcome.result) = (moved, Ok(0)),
+                None if is_late => {
                     self.time_out();
+                    return Fate::Completion;
                 }
-                return if starves { Fate::Buffer } else { Fate::Completion };
+                None if starves => return Fate::Buffer,
+                None => return Fate::Completion,
             }
-            result => result,
-        };
-        let step = self.completed(work, result, buffer, ring);
-        let step = step.unwrap_or_else(|error| Step::Event(Event::Failed(error)));
-        if let Step::Job(job) = step {
-            return self.hand_over(job);
         }
-        self.take(step, ring, now);
+        let step = self.channels.completed(work, outcome, &mut *self.session, ring);
+        match step.unwrap_or_else(|error| Step::Event(Event::Failed(error))) {
+            Step::Job(job) => return self.hand_over(job),
+            step => self.take(step, ring, now),
+        }
         Fate::Completion
-    }
-
-    fn completed(
-        &mut self,
-        work: Work,
-        result: io::Result<usize>,
-        buffer: Option<u16>,
-        ring: &mut Ring,
-    ) -> io::Result<Step> {
-        let event = match work {
-            Work::Send => Event::Wrote(result?),
-            Work::Flush(chan) => match self.channels.sent(chan, result?) {
-                Some(count) => Event::Wrote(count),
-                None => return Ok(Step::Again),
-            },
-            Work::Receive => return self.received(result, buffer, ring),
-            Work::WriteFile { source, written, file, offset } => match result {
-                Ok(count @ 1..) if written + count < source.len() => {
-                    let written = written + count;
-                    let rest = self.channels.write_file(source, written, file, offset, ring);
-                    return Ok(Step::Work(rest));
-                }
-                result => {
-                    let length = source.len();
-                    source.give_back(ring);
-                    match result? {
-                        0 => return Err(io::ErrorKind::WriteZero.into()),
-                        _ => Event::Received(length),
-                    }
-                }
-            },
-            Work::ReadFile { to, mut piece } => match result {
-                Ok(count @ 1..) => {
-                    piece.truncate(count);
-                    return self.channels.send_piece(to, piece, ring);
-                }
-                result => {
-                    ring.put_back(piece);
-                    Event::Wrote(result?)
-                }
-            },
-            Work::SendPiece { piece } => {
-                ring.put_back(piece);
-                Event::Wrote(result?)
-            }
-            Work::Accept => {
-                // SAFETY: the descriptor is new, and nobody else's.
-                let socket = unsafe { FromRawFd::from_raw_fd(result? as i32) };
-                self.channels.data = Some(Channel::new(socket));
-                self.channels.opened()?
-            }
-            Work::Connect(_) => match result {
-                Ok(_) => self.channels.opened()?,
-                Err(error) => {
-                    self.channels.close_data();
-                    return Err(error);
-                }
-            },
-            // Whether it is over is seen on the clock.
-            Work::Pause(_) => return Ok(Step::Again),
-            Work::File(job) => match job.advance(result.ok(), self.key, ring) {
-                Progress::Work(job) => return Ok(Step::Work(Work::File(job))),
-                Progress::Done(done) => Event::Ran(done?),
-                Progress::Failed(job) => return Ok(Step::Job(job)),
-            },
-            Work::Job => unreachable!("a job on a thread is no operation"),
-        };
-        Ok(Step::Event(event))
-    }
-
-    /// Input of the data connection has arrived, or come to its end.
-    fn received(
-        &mut self,
-        result: io::Result<usize>,
-        buffer: Option<u16>,
-        ring: &mut Ring,
-    ) -> io::Result<Step> {
-        let data = self.channels.data.as_mut().expect("what receives is open");
-        let is_secured = data.secured.is_some();
-        let Some(buffer) = buffer else {
-            if is_secured {
-                (data.inbox.ended, data.inbox.error) = (true, result.err());
-                return Ok(Step::Again);
-            }
-            result?;
-            let is_upload = matches!(self.session.poll(), Action::ReceiveFile { .. });
-            let end = || Event::Read(Chan::Data, &[]);
-            return Ok(Step::Event(if is_upload { Event::Received(0) } else { end() }));
-        };
-        let source = Source::Buffer(buffer, result.unwrap_or_default());
-        if is_secured {
-            data.inbox.push(source.bytes(ring));
-        } else if let Action::ReceiveFile { file, offset, .. } = self.session.poll() {
-            let file = file.as_raw_fd();
-            return Ok(Step::Work(self.channels.write_file(source, 0, file, offset, ring)));
-        } else {
-            self.session.handle(Event::Read(Chan::Data, source.bytes(ring)));
-        }
-        source.give_back(ring);
-        Ok(Step::Again)
     }
 
     /// The job that was handed over has been done. To be followed by [`drive`](Self::drive).
@@ -559,5 +467,6 @@ enum Next {
 
 /// The operation was cancelled, interrupted, or had no buffer: what it was for may be asked again.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR | libc::ENOBUFS))
+    let passing = [libc::ECANCELED, libc::EINTR, ERESTARTSYS, libc::ENOBUFS];
+    error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
 }

@@ -4,14 +4,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::eventfd::EventFd;
+use nix::unistd::pipe2;
 
 use super::buffers::Buffers;
 
@@ -22,10 +24,17 @@ const COMPLETIONS: u32 = 4096;
 /// A thread's buffer for what is decrypted, or was put by.
 const TEXT_BYTES: usize = 64 * 1024;
 
-/// In what pieces files are sent.
-pub(crate) const PIECE_BYTES: usize = 256 * 1024;
-/// How many of them are kept.
-const PIECES_MAX: usize = 16;
+/// In what pieces files are moved into pipes, and read.
+pub(crate) const PIPE_BYTES: usize = 1024 * 1024;
+pub(crate) const PIECE_BYTES: usize = 64 * 1024;
+/// How many of both are kept.
+const SPARE_MAX: usize = 16;
+
+/// What a file passes through without being copied.
+pub(crate) struct Pipe {
+    pub(crate) output: OwnedFd,
+    pub(crate) input: OwnedFd,
+}
 
 /// Whose operation it is. In the user data, beside the key of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +77,8 @@ pub(crate) struct Ring {
     pub(crate) text: Vec<u8>,
     /// Pieces that nobody uses.
     pieces: Vec<Vec<u8>>,
+    /// Pipes that are empty.
+    pipes: Vec<Pipe>,
     /// What a watched counter is read into.
     count: Box<u64>,
 }
@@ -94,6 +105,7 @@ impl Ring {
             data,
             text,
             pieces: Vec::new(),
+            pipes: Vec::new(),
             count: Box::new(0),
         })
     }
@@ -105,9 +117,26 @@ impl Ring {
 
     /// Keeps it for the next, if there are not enough.
     pub(crate) fn put_back(&mut self, mut piece: Vec<u8>) {
-        if self.pieces.len() < PIECES_MAX {
+        if self.pieces.len() < SPARE_MAX {
             piece.clear();
             self.pieces.push(piece);
+        }
+    }
+
+    /// An empty pipe, as large as the user may have it.
+    pub(crate) fn take_pipe(&mut self) -> io::Result<Pipe> {
+        if let Some(pipe) = self.pipes.pop() {
+            return Ok(pipe);
+        }
+        let (output, input) = pipe2(OFlag::O_CLOEXEC)?;
+        let _ = fcntl(&input, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32));
+        Ok(Pipe { output, input })
+    }
+
+    /// Keeps it for the next, if there are not enough.
+    pub(crate) fn put_back_pipe(&mut self, pipe: Pipe) {
+        if self.pipes.len() < SPARE_MAX {
+            self.pipes.push(pipe);
         }
     }
 

@@ -3,6 +3,8 @@
 //! **Invariant:** what an operation has the address of lives in its [`Work`], in the ring, or in
 //! the session that waits for it, until it has completed.
 
+mod completed;
+
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,7 +23,9 @@ use socket2::SockAddr;
 
 use super::channel::{Channel, Tried};
 use super::files::FileJob;
-use super::ring::{Kind, PIECE_BYTES, Ring};
+use super::ring::{Kind, PIECE_BYTES, PIPE_BYTES, Pipe, Ring};
+
+pub(crate) use completed::Outcome;
 
 /// What is under way for a session.
 pub(crate) enum Work {
@@ -37,6 +41,18 @@ pub(crate) enum Work {
         written: usize,
         file: RawFd,
         offset: u64,
+    },
+    /// A piece of a file is moved into a pipe.
+    FillPipe {
+        to: Chan,
+        pipe: Pipe,
+    },
+    /// And on to the socket.
+    EmptyPipe {
+        to: Chan,
+        pipe: Pipe,
+        left: usize,
+        sent: usize,
     },
     /// A piece of a file is read.
     ReadFile {
@@ -109,11 +125,11 @@ impl Channels {
     }
 
     /// Begins what a session waits for, if it is for sockets; `last` if its words on `Control` are.
-    pub(crate) fn start(&mut self, action: &Action<'_>, last: bool, ring: &mut Ring) -> Step {
+    pub(crate) fn start(&mut self, action: &Action<'_>, more: bool, ring: &mut Ring) -> Step {
         let step = match *action {
             Action::Read(Chan::Control) => Ok(self.read_control(ring)),
             Action::Read(Chan::Data) => self.read_data(ring),
-            Action::Write(to, bytes) => self.write(to, bytes, last, ring),
+            Action::Write(to, bytes) => self.write(to, bytes, more, ring),
             Action::SendFile { to, file, offset, length } => {
                 self.read_file(to, file, offset, length, ring)
             }
@@ -212,7 +228,7 @@ impl Channels {
         Step::Work(Work::Receive)
     }
 
-    fn write(&mut self, to: Chan, bytes: &[u8], last: bool, ring: &mut Ring) -> io::Result<Step> {
+    fn write(&mut self, to: Chan, bytes: &[u8], more: bool, ring: &mut Ring) -> io::Result<Step> {
         let channel = self.of(to)?;
         if channel.secured.is_some() {
             if channel.unsent().is_none() {
@@ -220,8 +236,8 @@ impl Channels {
             }
             return Ok(Step::Work(self.send_records(to, ring)));
         }
-        // The last ones wait for the end of the stream, to leave in one packet with it.
-        let flags = if last && to == Chan::Control { libc::MSG_MORE } else { 0 };
+        // They wait for what follows at once, be it the end, to leave in one packet with it.
+        let flags = if more && to == Chan::Control { libc::MSG_MORE } else { 0 };
         let entry = send(&channel.socket, bytes, flags);
         // SAFETY: what a session lends stays until it is answered.
         unsafe { ring.push(entry, Kind::Work, self.key) };
@@ -236,7 +252,18 @@ impl Channels {
         length: u64,
         ring: &mut Ring,
     ) -> io::Result<Step> {
-        if self.of(to)?.unsent().is_some() {
+        let channel = self.of(to)?;
+        // A copy costs less than two threads of the kernel, if it is short.
+        if channel.secured.is_none() && length > PIECE_BYTES as u64 {
+            let pipe = ring.take_pipe()?;
+            let length = length.min(PIPE_BYTES as u64) as u32;
+            let (from, into) = (fd(file), fd(&pipe.input));
+            let splice = opcode::Splice::new(from, offset as i64, into, -1, length).build();
+            // SAFETY: no address is handed over.
+            unsafe { ring.push(splice, Kind::Work, self.key) };
+            return Ok(Step::Work(Work::FillPipe { to, pipe }));
+        }
+        if channel.unsent().is_some() {
             return Ok(Step::Work(self.send_records(to, ring)));
         }
         let mut piece = ring.take_piece();
@@ -264,7 +291,7 @@ impl Channels {
     }
 
     /// Has what was not written yet of a piece written.
-    pub(crate) fn write_file(
+    fn write_file(
         &mut self,
         source: Source,
         written: usize,
@@ -280,13 +307,23 @@ impl Channels {
         Work::WriteFile { source, written, file, offset }
     }
 
-    /// A piece of a file has been read: it is sent.
-    pub(crate) fn send_piece(
+    /// Moves what a pipe holds to the socket.
+    fn empty_pipe(
         &mut self,
         to: Chan,
-        piece: Vec<u8>,
+        pipe: Pipe,
+        (left, sent): (usize, usize),
         ring: &mut Ring,
     ) -> io::Result<Step> {
+        let (from, into) = (fd(&pipe.output), fd(&self.of(to)?.socket));
+        let splice = opcode::Splice::new(from, -1, into, -1, left as u32).build();
+        // SAFETY: no address is handed over.
+        unsafe { ring.push(splice, Kind::Work, self.key) };
+        Ok(Step::Work(Work::EmptyPipe { to, pipe, left, sent }))
+    }
+
+    /// A piece of a file has been read: it is sent.
+    fn send_piece(&mut self, to: Chan, piece: Vec<u8>, ring: &mut Ring) -> io::Result<Step> {
         let channel = self.of(to)?;
         if channel.secured.is_some() {
             let encrypted = channel.encrypt(&piece);
@@ -333,20 +370,6 @@ impl Channels {
         Ok(Step::Work(Work::Connect(address)))
     }
 
-    /// So many bytes of records were sent: if they were the last of a write, how long that was.
-    pub(crate) fn sent(&mut self, chan: Chan, count: usize) -> Option<usize> {
-        self.of(chan).ok().and_then(|channel| channel.sent(count))
-    }
-
-    /// The data connection is there.
-    pub(crate) fn opened(&mut self) -> io::Result<Event<'static>> {
-        let peer = self.of(Chan::Data)?.socket.peer_addr();
-        if peer.is_err() {
-            self.close_data();
-        }
-        peer.map(Event::Opened)
-    }
-
     /// Tells the peer of a secured connection that nothing more comes, and then whether the
     /// connection has been in order until its end: if a reset has arrived, bytes that were sent are
     /// not where they belong. A peer that has said all that it had to say may be gone.
@@ -379,21 +402,30 @@ impl Channels {
 impl Work {
     /// Files are read and written without waiting for anybody.
     pub(crate) fn may_be_cancelled(&self) -> bool {
-        !matches!(self, Work::WriteFile { .. } | Work::ReadFile { .. } | Work::File(_) | Work::Job)
+        let is_for_files = matches!(self, Work::FillPipe { .. } | Work::ReadFile { .. });
+        let is_for_files = is_for_files || matches!(self, Work::WriteFile { .. } | Work::File(_));
+        !(is_for_files || matches!(self, Work::Job))
     }
 
-    /// It has come to nothing.
-    pub(crate) fn give_back(self, ring: &mut Ring) {
+    /// Whether its session, asked again, will name it again.
+    pub(crate) fn can_be_repeated(&self) -> bool {
+        !matches!(self, Work::WriteFile { .. } | Work::File(_))
+    }
+
+    /// It was cancelled, interrupted, or had no buffer. If it is past being asked for again, with
+    /// what it has moved by then, it is handed back.
+    pub(crate) fn interrupted(self, ring: &mut Ring) -> Option<Self> {
         match self {
-            Work::WriteFile { source, .. } => source.give_back(ring),
+            Work::EmptyPipe { sent: 1.., .. } => return Some(self),
             Work::ReadFile { piece, .. } | Work::SendPiece { piece } => ring.put_back(piece),
             _ => {}
         }
+        None
     }
 }
 
 impl Source {
-    pub(crate) fn bytes<'a>(&'a self, ring: &'a Ring) -> &'a [u8] {
+    fn bytes<'a>(&'a self, ring: &'a Ring) -> &'a [u8] {
         match self {
             // SAFETY: the kernel has told of it, and it is provided again when this is dropped.
             Source::Buffer(buffer, length) => unsafe { ring.data.filled(*buffer, *length) },
@@ -401,7 +433,7 @@ impl Source {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         match self {
             Source::Buffer(_, length) => *length,
             Source::Piece(piece) => piece.len(),
@@ -409,7 +441,7 @@ impl Source {
     }
 
     /// Gives back where it lay.
-    pub(crate) fn give_back(self, ring: &mut Ring) {
+    fn give_back(self, ring: &mut Ring) {
         match self {
             Source::Buffer(buffer, _) => ring.data.provide(buffer),
             Source::Piece(piece) => ring.put_back(piece),

@@ -1,6 +1,6 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{Arrivals, FtpOperation, Outcome, Protocol, Rate, Summary, Word};
+use loadgen::{Arrivals, Class, FtpOperation, Outcome, Protocol, Rate, Sessions, Summary, Word};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
@@ -16,6 +16,8 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
         io,
         floor,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         version: None,
         protocols: Vec::new(),
@@ -48,11 +50,13 @@ fn workload(name: &str) -> Workload {
         duration_ms: 1000,
         blocks: 5,
         workers: Some(64),
+        beside: Vec::new(),
         floor: true,
         file_bytes: None,
         backend: false,
         quick: true,
         peers: false,
+        variants: false,
     }
 }
 
@@ -257,6 +261,37 @@ fn a_latency_that_means_nothing_is_not_printed_and_the_reason_is() {
     insta::assert_snapshot!(
         readme_of(&[run_at_a_rate()], &[]).split("## What the").next().unwrap()
     );
+}
+
+#[test]
+fn what_became_of_the_classes_beside_the_first_is_told_and_their_failures_void_a_cell() {
+    let mut run = run();
+    let slow = |name: &str| Class { name: name.to_owned(), connections: 3, ..Class::default() };
+    let beside = vec![slow("slow readers"), slow("others")];
+    run.header.workloads = vec![Workload { floor: false, beside, ..workload("dispatch") }];
+    run.cells.clear();
+    for (block, name) in [(1, "threads"), (2, "threads"), (1, "serial")] {
+        let mut cell = cell("dispatch", name, block, 20.0, 1000.0);
+        let outcome = cell.outcome.as_mut().unwrap();
+        let cut = BTreeMap::from([("closed early".to_owned(), 2)]);
+        let sessions = Some(Sessions { begun: 5, served: 3, cut, ..Sessions::default() });
+        let slow = Outcome { name: "slow readers".to_owned(), sessions, ..Outcome::default() };
+        let others = Outcome { name: "others".to_owned(), beside: Vec::new(), ..outcome.clone() };
+        outcome.beside = vec![slow, others];
+        if name == "serial" {
+            outcome.beside[1].errors.insert("reset".to_owned(), 1);
+        }
+        run.cells.push(cell);
+    }
+    let text = readme_of(&[run], &[]);
+    for expected in [
+        "64 connections, beside them 3 connections of slow readers, beside them 3 connections",
+        "- threads, slow readers: 10 sessions begun, 6 served, 4 cut by the server (closed early).",
+        "- threads, others: 1,000 requests/s, response p99 0.00 µs.",
+        "- serial: ERRORS (reset of others).",
+    ] {
+        assert!(text.contains(expected), "{text} has {expected}");
+    }
 }
 
 /// Under a workload of logins, beside a server of other people that is dearer.

@@ -17,11 +17,10 @@ use mio::{Events, Interest, Poll, Token};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use nix::sys::socket::{MsgFlags, recv};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::Type;
 
 use super::driver::{Driver, Event, Intake, Slot};
+use super::timer::Timer;
 
 const WAKE: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -101,15 +100,13 @@ impl Driver for Epoll {
         let poll = Poll::new()?;
         let descriptor = waker.as_fd().as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), WAKE, Interest::READABLE)?;
+        let timer = Timer::new()?;
+        let descriptor = timer.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), TIMER, Interest::READABLE)?;
         let mut sockets = Vec::new();
         sockets.resize_with(2 * connections, Socket::default);
-        let driver = Self {
-            timer: Timer::new(&poll)?,
-            poll,
-            sockets,
-            unfinished: Vec::new(),
-            _waker: Arc::clone(waker),
-        };
+        let driver =
+            Self { poll, timer, sockets, unfinished: Vec::new(), _waker: Arc::clone(waker) };
         let inbox = Inbox {
             events: Events::with_capacity(EVENTS),
             ready: Vec::with_capacity(EVENTS),
@@ -201,13 +198,8 @@ impl Driver for Epoll {
     ) -> io::Result<()> {
         if !self.unfinished.is_empty() {
             at_most = Duration::ZERO;
-        } else if let Some(alarm) = alarm
-            && !at_most.is_zero()
-            && self.timer.set(alarm).is_err()
-        {
-            // A timer that cannot be set must not make anything late.
-            at_most = Duration::ZERO;
         }
+        at_most = self.timer.arm(alarm, at_most);
         match self.poll.poll(&mut inbox.events, Some(at_most)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -325,35 +317,6 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => Some(Happened::Other(Event::Failed(error))),
         }
-    }
-}
-
-/// Wakes a poll to the microsecond, where its own timeout has milliseconds.
-struct Timer {
-    descriptor: TimerFd,
-    /// For what it is set already; it never goes off before its time.
-    set_for: Option<Instant>,
-}
-
-impl Timer {
-    fn new(poll: &Poll) -> io::Result<Self> {
-        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let descriptor = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let raw = descriptor.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&raw), TIMER, Interest::READABLE)?;
-        Ok(Self { descriptor, set_for: None })
-    }
-
-    fn set(&mut self, alarm: Instant) -> nix::Result<()> {
-        if self.set_for == Some(alarm) {
-            return Ok(());
-        }
-        let sleep = alarm.saturating_duration_since(Instant::now());
-        // A timer that is set to nothing never goes off.
-        let once = Expiration::OneShot(TimeSpec::from_duration(sleep.max(Duration::from_nanos(1))));
-        self.descriptor.set(once, TimerSetTimeFlags::empty())?;
-        self.set_for = Some(alarm);
-        Ok(())
     }
 }
 

@@ -34,7 +34,6 @@ use io_uring::{cqueue, opcode};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::eventfd::EventFd;
-use nix::sys::prctl::set_timerslack;
 use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use slab::Slab;
 use socket2::Type;
@@ -42,6 +41,7 @@ use socket2::Type;
 use self::buffers::{Buffers, GROUP, SCRATCH_BYTES};
 use self::queue::Queue;
 use super::driver::{Driver, Event, Intake, Slot};
+use super::timer::Timer;
 
 /// A send takes so much at most of what must be copied.
 const COPY_BYTES_MAX: usize = 64 * 1024;
@@ -72,6 +72,7 @@ pub(crate) struct Ring {
     buffers: Rc<Buffers>,
     /// Completions of this turn that are not looked at yet.
     left: usize,
+    timer: Timer,
     waker: Arc<EventFd>,
 }
 
@@ -150,8 +151,6 @@ impl Ring {
         waker: &Arc<EventFd>,
         connections: usize,
     ) -> io::Result<(Self, Inbox)> {
-        // A wait ends when it is to, and not up to 50 µs later.
-        set_timerslack(1)?;
         let mut queue = Queue::new(limits)?;
         let buffers = Rc::new(Buffers::new(&mut queue, limits)?);
         let mut sockets = Vec::new();
@@ -163,9 +162,11 @@ impl Ring {
             spare: Vec::new(),
             buffers: Rc::clone(&buffers),
             left: 0,
+            timer: Timer::new()?,
             waker: Arc::clone(waker),
         };
-        driver.listen_to_waker();
+        driver.listen(WAKER);
+        driver.listen(TIMER);
         Ok((driver, Inbox { buffers, lent: None }))
     }
 }
@@ -279,10 +280,7 @@ impl Driver for Ring {
     }
 
     fn wait(&mut self, _: &mut Inbox, at_most: Duration, alarm: Option<Instant>) -> io::Result<()> {
-        let wait = match alarm {
-            Some(alarm) => at_most.min(alarm.saturating_duration_since(Instant::now())),
-            None => at_most,
-        };
+        let wait = self.timer.arm(alarm, at_most);
         self.queue.enter(wait)?;
         self.left = self.queue.completed();
         Ok(())
@@ -302,7 +300,7 @@ impl Driver for Ring {
                 Kind::Connect => self.connected(data, completion.result()),
                 Kind::Wake => {
                     if !cqueue::more(completion.flags()) {
-                        self.listen_to_waker();
+                        self.listen(data);
                     }
                     None
                 }
@@ -344,11 +342,13 @@ impl Happened {
 }
 
 impl Ring {
-    fn listen_to_waker(&mut self) {
-        let fd = Fd(self.waker.as_raw_fd());
+    /// Lets the waker or the timer end waits.
+    fn listen(&mut self, data: u64) {
+        let descriptor = if data == TIMER { self.timer.as_fd() } else { self.waker.as_fd() };
+        let fd = Fd(descriptor.as_raw_fd());
         let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build();
         // SAFETY: no address is handed over.
-        unsafe { self.queue.push(poll.user_data(Kind::Wake as u64)) };
+        unsafe { self.queue.push(poll.user_data(data)) };
     }
 
     /// The socket of a completion, if it is still in use.
@@ -541,6 +541,10 @@ impl Address {
         }
     }
 }
+
+/// User data.
+const WAKER: u64 = Kind::Wake as u64;
+const TIMER: u64 = 1 << KIND_BITS | WAKER;
 
 const KIND_BITS: u32 = 3;
 /// A process has at most 2³⁰ descriptors, and so fewer than 2³¹ slots.

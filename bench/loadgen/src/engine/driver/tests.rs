@@ -155,7 +155,7 @@ fn what_is_only_counted_is_counted_whole<D: Driver>(mut test: Test<D>) {
 
 fn what_is_taken_in_pieces_comes_as_it_is_asked_for<D: Driver>(mut test: Test<D>) {
     for only_counted in [false, true] {
-        let (address, server) = serve(|mut stream| stream.write_all(&[7; 100_000]));
+        let (address, server) = serve(|mut stream| stream.write_all(&vec![7; 100_000]));
         test.driver.open(SLOT, address, Intake { only_counted, in_pieces: true }).unwrap();
         assert_eq!(test.seen(), (SLOT, Seen::Opened));
         let mut came = 0;
