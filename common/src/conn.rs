@@ -113,6 +113,8 @@ enum Step {
     NotReady,
     /// Nothing has come of it, and others may want their turn.
     Fruitless,
+    /// It is not what the turn is for.
+    OtherWay,
     Job(Job),
     Linger,
     End,
@@ -147,10 +149,8 @@ impl Conn {
             match self.advance() {
                 Wait::Ready => self.wait(),
                 Wait::Job(job) => self.finish(job.run()),
-                // A transfer that never has to wait would not see control input otherwise, and a
-                // client that never lets us wait would have no deadline.
+                // A client that never lets us wait would have no deadline otherwise.
                 Wait::Turn => {
-                    self.sockets.control_readable = true;
                     if self.is_late(Instant::now()) {
                         self.time_out();
                     }
@@ -160,8 +160,8 @@ impl Conn {
         }
     }
 
-    /// For readiness architectures: makes all the progress that is possible now, within a turn; none
-    /// while a job is being done elsewhere.
+    /// For readiness architectures: makes all the progress that is possible now, within a turn;
+    /// none while a job is being done elsewhere.
     ///
     /// A session that panics is a mistake of ours, which ends its own conversation and no other.
     pub fn advance(&mut self) -> Wait {
@@ -179,8 +179,8 @@ impl Conn {
         })
     }
 
-    /// The same for a stage of a pipeline, with what goes this way only. [`Wait::Turn`] says that the
-    /// other way is next, or that it has had its turn.
+    /// The same for a stage of a pipeline, with what goes this way only. [`Wait::Turn`] says that
+    /// the other way is next, or that it has had its turn.
     pub fn advance_only(&mut self, way: Direction) -> Wait {
         self.only = Some(way);
         let wait = self.advance();
@@ -299,6 +299,10 @@ impl Conn {
                     return Wait::Ready;
                 }
                 Step::Fruitless => break,
+                Step::OtherWay => {
+                    self.deadline.start(self.session.deadline(), Instant::now);
+                    return Wait::Turn;
+                }
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
                     self.deadline = Clock::default();
@@ -314,6 +318,8 @@ impl Conn {
             }
         }
         self.turn = Turn::default();
+        // A transfer that never has to wait would not see control input otherwise.
+        self.sockets.control_readable = true;
         // Whoever has had a turn is not late with what it waited for before that.
         self.deadline.start(self.session.deadline(), Instant::now);
         Wait::Turn
@@ -337,7 +343,7 @@ impl Conn {
             Action::Run(job) => Step::Job(job),
             // A wait for a request is a wait, whichever way is asked for.
             Action::Read(Chan::Control) if !readable => self.read_request(buffer),
-            action if only.is_some_and(|way| way != direction(&action)) => Step::Fruitless,
+            action if only.is_some_and(|way| way != direction(&action)) => Step::OtherWay,
             Action::Read(Chan::Control) => self.read_request(buffer),
             Action::StartTls(Chan::Control, _) => self.shake_hands(buffer),
             Action::Pause => self.pause(),

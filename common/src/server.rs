@@ -276,8 +276,8 @@ impl Server {
         }
     }
 
-    /// For a main thread whose workers serve: waits for so long, or until the last conversation of a
-    /// server that leaves has ended, which is false then.
+    /// For a main thread whose workers serve: waits for so long, or until the last conversation of
+    /// a server that leaves has ended, which is false then.
     pub fn goes_on(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         if !is_draining() {

@@ -24,11 +24,15 @@ fn main() -> ExitCode {
     common::serve(&common::architecture!(Workers::Many(cores)), |server| {
         let own = runtime(server.workers())?;
         let mut others = Vec::new();
-        for _ in 1..server.workers() {
+        for worker in 1..server.workers() {
             let (runtime, sibling) = (runtime(server.workers())?, server.sibling()?);
-            let work = move || runtime.block_on(async_tasks::serve(sibling));
+            let work = move || {
+                common::work_as(worker);
+                runtime.block_on(async_tasks::serve(sibling))
+            };
             others.push(thread::Builder::new().spawn(work)?);
         }
+        common::work_as(0);
         own.block_on(async_tasks::serve(server))?;
         let mut others = others.into_iter();
         others.try_for_each(|other| other.join().expect("a panic stays in its task"))

@@ -79,8 +79,7 @@ async fn converse(mut conn: Conn, _running: mpsc::Sender<Infallible>) {
             }
             Wait::Turn => {
                 yield_now().await;
-                // Whoever never waits does not see what arrives beside, nor how late it is.
-                conn.ready(Chan::Control, false);
+                // Whoever never waits does not see how late it is.
                 if conn.is_late(Instant::now()) {
                     conn.time_out();
                 }

@@ -15,6 +15,8 @@
 //! the first, and each wake goes through queues that threads share. `async-per-core` answers it.
 
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use common::Workers;
 use tokio::runtime::Builder;
@@ -24,6 +26,10 @@ fn main() -> ExitCode {
     common::serve(&common::architecture!(Workers::Many(cores)), |server| {
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(server.workers());
+        // Those that are made first; threads for what blocks come later, and have no number.
+        let worker = AtomicUsize::new(0);
+        let runtime =
+            runtime.on_thread_start(move || common::work_as(worker.fetch_add(1, Relaxed)));
         let runtime =
             runtime.max_blocking_threads(async_tasks::BLOCKING_THREADS_MAX).enable_all().build()?;
         // As a task, so that this thread is not one more that connections come from.

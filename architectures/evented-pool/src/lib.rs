@@ -25,7 +25,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 #[derive(Args)]
 pub struct Flags {
     /// How many jobs can run at a time
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = value_parser!(u64).range(1..=4096))]
     pool_threads: u64,
 }
 

@@ -1,4 +1,5 @@
-//! What mio has no word for: a listening socket in many epoll sets, of which a connection wakes one.
+//! What mio has no word for: a listening socket in many epoll sets, of which a connection wakes
+//! one.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

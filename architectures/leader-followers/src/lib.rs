@@ -10,8 +10,8 @@
 //! `EPOLLONESHOT` disarms a socket with its event, so that no two threads have a connection for the
 //! same one; should its other socket be ready meanwhile, whoever finds that waits for the lock.
 //!
-//! **Invariant:** a connection is armed, or in the hands of somebody who arms it, or in the queue of
-//! those that can go on.
+//! **Invariant:** a connection is armed, or in the hands of somebody who arms it, or in the queue
+//! of those that can go on.
 
 mod queue;
 mod set;
@@ -122,7 +122,7 @@ impl HandleSet {
     }
 
     /// It can go on, when others have had their turn.
-    pub fn put_off(&self, handle: Arc<Handle>) {
+    pub fn go_on(&self, handle: Arc<Handle>) {
         self.queue.push(handle);
     }
 

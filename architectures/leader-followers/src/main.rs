@@ -51,7 +51,7 @@ fn work(handles: &HandleSet, handle: &Arc<Handle>) {
         match conn.advance() {
             Wait::Ready => return handles.arm(handle, conn),
             Wait::Job(job) => conn.finish(job.run()),
-            Wait::Turn => return handles.put_off(handle.clone()),
+            Wait::Turn => return handles.go_on(handle.clone()),
             Wait::End => handles.remove(handle, &mut place),
         }
     }

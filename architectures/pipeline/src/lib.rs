@@ -29,7 +29,7 @@ impl Stages {
     pub fn accept(&self, server: &Server) {
         while let Some(conn) = server.accept_nonblocking() {
             let handle = self.handles.add(conn);
-            self.handles.put_off(handle);
+            self.handles.go_on(handle);
         }
     }
 
@@ -49,7 +49,7 @@ impl Stages {
             if let Some(conn) = handle.lock().as_mut() {
                 conn.finish(outcome);
             }
-            self.handles.put_off(handle);
+            self.handles.go_on(handle);
         }
     }
 
@@ -57,13 +57,13 @@ impl Stages {
     pub fn write(&self) {
         for handle in &self.to_write.1 {
             if self.advance(&handle, Direction::Output) {
-                self.handles.put_off(handle);
+                self.handles.go_on(handle);
             }
         }
     }
 
-    /// Does what goes that way; true where it is the other way's turn. Nobody waits for a queue with
-    /// the connection in hand, for which the stage behind it might be waiting.
+    /// Does what goes that way; true where it is the other way's turn. Nobody waits for a queue
+    /// with the connection in hand, for which the stage behind it might be waiting.
     fn advance(&self, handle: &Arc<Handle>, way: Direction) -> bool {
         let mut place = handle.lock();
         let Some(conn) = &mut *place else { return false };

@@ -22,7 +22,8 @@ pub(crate) enum Accept {
 }
 
 impl Accept {
-    /// What each worker takes connections from, and where the supervisor passes them on, if it does.
+    /// What each worker takes connections from, and where the supervisor passes them on, if it
+    /// does.
     pub(crate) fn sources(
         self,
         server: &'static Server,

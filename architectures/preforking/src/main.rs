@@ -1,5 +1,5 @@
-//! A fixed number of processes made ahead, and as many ways to share one listening socket as Stevens
-//! compares.
+//! A fixed number of processes made ahead, and as many ways to share one listening socket as
+//! Stevens compares.
 //!
 //! ```text
 //! supervisor ── forks N workers, waits, replaces whoever dies

@@ -35,8 +35,8 @@ impl Mutex {
 
     /// Does something that others do not do meanwhile.
     pub(crate) fn hold<T>(self, work: impl FnOnce() -> T) -> T {
-        // SAFETY: it was initialised, and stays where it is. What it guards is in the kernel, and in
-        // order whoever has died.
+        // SAFETY: it was initialised, and stays where it is. What it guards is in the kernel, and
+        // in order whoever has died.
         unsafe {
             if libc::pthread_mutex_lock(self.0) == libc::EOWNERDEAD {
                 libc::pthread_mutex_consistent(self.0);

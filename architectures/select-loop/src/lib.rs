@@ -32,8 +32,8 @@ use crate::wait::Watched;
 
 /// How many new connections a turn takes: a flood of them stops nobody.
 const ACCEPTS: usize = 64;
-/// How long at most the poll waits, and how long nobody is accepted where the machine has run out of
-/// something.
+/// How long at most the poll waits, and how long nobody is accepted where the machine has run out
+/// of something.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until the server leaves and its last conversation has ended.

@@ -183,7 +183,7 @@ fn a_worker_process_that_is_killed_is_replaced_and_takes_only_its_own_connection
         }
         eprintln!("── {}", architecture.name);
         for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-            let mut clients = [(); 3].map(|()| Dialogue::login(&server));
+            let clients = [(); 3].map(|()| Dialogue::login(&server));
             let victim = workers()[0];
             let own = connections(victim, server.port());
             kill(Pid::from_raw(victim), signal).unwrap();

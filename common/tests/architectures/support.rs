@@ -74,8 +74,8 @@ fn found() -> Vec<Architecture> {
     assert!(found.len() >= 6, "cargo metadata shows {found:?}");
     match std::env::var("ARCHITECTURES") {
         Ok(names) => {
-            let named = |one: &Architecture| names.split_whitespace().any(|name| name == one.name);
-            found.into_iter().filter(named).collect()
+            let is_meant = |one: &Architecture| names.split_whitespace().any(|name| name == one.name);
+            found.into_iter().filter(is_meant).collect()
         }
         Err(_) => found,
     }
