@@ -183,11 +183,17 @@ fn a_worker_process_that_is_killed_is_replaced_and_takes_only_its_own_connection
         }
         eprintln!("── {}", architecture.name);
         for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-            let clients = [(); 3].map(|()| Dialogue::login(&server));
+            // Of those that have one each, others may wait for a worker that somebody has.
+            let count = if architecture.has_one_each { 1 } else { 3 };
+            let clients: Vec<_> = (0..count).map(|_| Dialogue::login(&server)).collect();
             let victim = workers()[0];
             let own = connections(victim, server.port());
             kill(Pid::from_raw(victim), signal).unwrap();
             eventually("the worker is replaced", || {
+                // One that waits for its turn leaves when that comes.
+                if architecture.has_many_workers && signal == Signal::SIGTERM {
+                    drop(std::net::TcpStream::connect(server.address));
+                }
                 (workers().len() == 4 && !workers().contains(&victim)).then_some(())
             });
             let lost = clients.iter().filter(|client| !client.is_silent()).count();

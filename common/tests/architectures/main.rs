@@ -19,5 +19,6 @@ mod scenes;
 mod secure;
 mod support;
 mod text;
+mod variants;
 mod web;
 mod web_clients;

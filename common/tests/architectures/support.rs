@@ -27,7 +27,7 @@ pub(crate) struct Architecture {
     pub(crate) has_one_each: bool,
     program: PathBuf,
     /// Its own, that make a variant.
-    arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// Every architecture, from cargo's metadata; only those that the variable ARCHITECTURES names, if
@@ -74,7 +74,8 @@ fn found() -> Vec<Architecture> {
     assert!(found.len() >= 6, "cargo metadata shows {found:?}");
     match std::env::var("ARCHITECTURES") {
         Ok(names) => {
-            let is_meant = |one: &Architecture| names.split_whitespace().any(|name| name == one.name);
+            let is_meant =
+                |one: &Architecture| names.split_whitespace().any(|name| name == one.name);
             found.into_iter().filter(is_meant).collect()
         }
         Err(_) => found,
