@@ -118,6 +118,8 @@ impl<Work: Fn(usize)> Crew<Work> {
     fn miss(&mut self, (worker, born): (usize, Instant)) {
         tally::bury(worker);
         self.missing.insert(worker);
-        std::thread::sleep(LIFE_MIN.saturating_sub(born.elapsed()));
+        if !is_draining() {
+            std::thread::sleep(LIFE_MIN.saturating_sub(born.elapsed()));
+        }
     }
 }

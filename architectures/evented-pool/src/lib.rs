@@ -37,7 +37,8 @@ impl Flags {
         loop {
             match ThreadPoolBuilder::new().num_threads(count).build() {
                 Err(error) if count > 1 => {
-                    tracing::warn!(%error, "no pool of {count} threads: half as many are tried");
+                    // Those that could be made need time to end.
+                    common::back_off(&io::Error::other(error));
                     count /= 2;
                 }
                 built => return built.map_err(io::Error::other),

@@ -41,10 +41,10 @@ fn main() -> ExitCode {
         let handles = Arc::new(HandleSet::new(server)?);
         let stages = Stages::new(handles.clone());
         let (running, writing, reading) = (stages.clone(), stages.clone(), stages.clone());
-        Threads::spawn(flags.run_threads as usize, move |_| running.run())?;
         thread::Builder::new().spawn(move || writing.write())?;
         thread::Builder::new().spawn(move || reading.read())?;
         thread::Builder::new().spawn(move || stages.accept(server))?;
+        Threads::spawn(flags.run_threads as usize, move |_| running.run())?;
         while server.goes_on(SWEEP) {
             handles.sweep();
         }

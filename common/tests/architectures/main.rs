@@ -15,6 +15,7 @@ mod leaving;
 mod logins;
 mod passive;
 mod replies;
+mod scarcity;
 mod scenes;
 mod secure;
 mod support;

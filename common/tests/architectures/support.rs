@@ -1,7 +1,9 @@
 //! Finds the architectures, starts and stops their servers, and makes the folders that they serve.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -121,6 +123,8 @@ impl Server {
     ) -> Self {
         let root = TempDir::new().unwrap();
         let folder = root.path().to_owned();
+        // It may run as another user than we do.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
         Self::launch(command, architecture, root, &folder, arguments)
     }
 
