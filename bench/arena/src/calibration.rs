@@ -38,7 +38,7 @@ pub(crate) const HELD_CONNECTIONS: usize = 10_000;
 const HOLDING_RATE_PER_S: u64 = 5000;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// About what the servers of known latency take.
-const TRUTH: Duration = Duration::from_secs(70);
+const TRUTH: Duration = Duration::from_secs(90);
 /// A rough allowance for starting and stopping, for the time that is foretold.
 const OVERHEAD_MS: u64 = 200;
 

@@ -13,6 +13,7 @@ use loadgen::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::Usage;
+use crate::contestant::Refusal;
 use crate::peer::Peer;
 
 /// How a server waits for its connections, which decides what floor it is compared with.
@@ -48,6 +49,10 @@ pub(crate) struct Contestant {
     pub(crate) variant: bool,
     /// Whether it serves more than one connection at a time.
     pub(crate) concurrent: bool,
+    /// What it needs that not every machine has. One that refuses to start for want of it is not
+    /// available there, which is nothing wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) needs: Option<String>,
     /// What a server of other people says of itself; ours have the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
@@ -68,6 +73,11 @@ impl Contestant {
     /// Whether it is a server of other people.
     pub(crate) fn is_peer(&self) -> bool {
         self.version.is_some()
+    }
+
+    /// Whether it did not start for want of what not every machine has.
+    pub(crate) fn is_unavailable(&self, error: &anyhow::Error) -> bool {
+        self.needs.is_some() && error.is::<Refusal>()
     }
 
     pub(crate) fn speaks(&self, protocol: Protocol) -> bool {
@@ -111,6 +121,7 @@ struct Declaration {
     sources: Vec<String>,
     #[serde(default)]
     variants: Vec<Variant>,
+    needs: Option<String>,
 }
 
 /// The same architecture with other flags of its own, under a name of its own.
@@ -168,6 +179,7 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             counts_workers: declaration.workers != Workers::None,
             variant: false,
             concurrent: declaration.concurrent,
+            needs: declaration.needs,
             version: None,
             protocols: Vec::new(),
             program: programs.join(package.name.as_str()),
@@ -210,6 +222,7 @@ fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
         counts_workers: false,
         variant: false,
         concurrent: true,
+        needs: None,
         version: None,
         protocols: Vec::new(),
         program: programs.join("floor"),

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code, reason = "what a child does between fork and exec has no safe form")]
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
@@ -61,6 +62,18 @@ pub(crate) struct Launch<'a> {
     pub(crate) ready_deadline: Duration,
     pub(crate) stop_deadline: Duration,
 }
+
+/// A server would not be started so, or not here; in words.
+#[derive(Debug)]
+pub(crate) struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// A server that has said where it listens.
 pub(crate) struct Server {
@@ -225,7 +238,11 @@ impl Server {
             if length == 0 {
                 let status = self.wait(deadline.saturating_duration_since(Instant::now()));
                 let how = status.map_or("closed its output".to_owned(), |one| one.to_string());
-                anyhow::bail!("ended before it was ready: {how}{}", self.last_words());
+                let words = format!("ended before it was ready: {how}{}", self.last_words());
+                if status.is_some_and(|status| status.code() == Some(2)) {
+                    return Err(Refusal(words).into());
+                }
+                anyhow::bail!(words);
             }
             said.extend_from_slice(&piece[..length]);
         }

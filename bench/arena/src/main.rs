@@ -416,8 +416,11 @@ fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
             if stop.load(Ordering::SeqCst) {
                 return Ok(INTERRUPTED);
             }
-            let faults = check_one(&stage, contestant, protocol, &root);
-            let verdict = if faults.is_empty() { "ok".to_owned() } else { faults.join("; ") };
+            let (faults, verdict) = match check_one(&stage, contestant, protocol, &root) {
+                Ok(faults) if faults.is_empty() => (faults, "ok".to_owned()),
+                Ok(faults) => (faults.clone(), faults.join("; ")),
+                Err(unavailable) => (Vec::new(), format!("not available: {unavailable:#}")),
+            };
             println!("{:28} {:6} {verdict}", contestant.name, protocol_name(protocol));
             wrong += faults.len();
         }
@@ -428,13 +431,13 @@ fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
 /// The size of the file that `arena check` asks for by FTP.
 const CHECK_FILE_BYTES: u64 = 12_345;
 
-/// Starts, asks and stops one architecture; what it did wrong.
+/// Starts, asks and stops one architecture; what it did wrong, or why it is not available here.
 fn check_one(
     stage: &Stage,
     contestant: &Contestant,
     protocol: Protocol,
     root: &Path,
-) -> Vec<String> {
+) -> anyhow::Result<Vec<String>> {
     let (path, expected_bytes) = match protocol {
         Protocol::Http => ("/plaintext", Some(13)),
         Protocol::Echo => ("", None),
@@ -442,7 +445,8 @@ fn check_one(
     };
     let mut server = match stage.start(protocol, contestant, root, None, None) {
         Ok(server) => server,
-        Err(error) => return vec![format!("{error:#}")],
+        Err(error) if contestant.is_unavailable(&error) => return Err(error),
+        Err(error) => return Ok(vec![format!("{error:#}")]),
     };
     let answer = verify(server.address(), &Request { protocol, path, expected_bytes });
     let mut faults: Vec<String> =
@@ -451,7 +455,7 @@ fn check_one(
         Some(death) => faults.push(death),
         None => faults.extend(server.stop()),
     }
-    faults
+    Ok(faults)
 }
 
 #[cfg(test)]

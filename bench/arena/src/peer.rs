@@ -140,6 +140,7 @@ impl Peer {
             counts_workers: false,
             variant: false,
             concurrent: self.concurrent,
+            needs: None,
             version: Some(version),
             protocols: self.protocols.clone(),
             program,

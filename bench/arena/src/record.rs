@@ -54,6 +54,9 @@ pub(crate) struct Cell {
     /// Why there is nothing measured.
     #[serde(default)]
     pub(crate) failure: Option<String>,
+    /// Why there cannot be on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unavailable: Option<String>,
     /// What it did wrong beside that, such as processes left behind.
     #[serde(default)]
     pub(crate) faults: Vec<String>,

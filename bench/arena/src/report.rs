@@ -460,7 +460,8 @@ order, each in a fresh process.
 - **idle held**: idle sessions that had logged in and were still open at the end, in the worst
   block.
 - `STARVED`: no request was answered, nor a part of a file moved. `ERRORS`: requests failed.
-  `FAILED`: the server did not start, died, or answered wrongly. The words are below the table.";
+  `FAILED`: the server did not start, died, or answered wrongly. `NOT AVAILABLE`: it needs what
+  this machine has not. The words are below the table.";
 
 #[cfg(test)]
 mod tests;

@@ -116,6 +116,7 @@ impl Stage {
             block: slot.block,
             position: slot.position,
             failure: None,
+            unavailable: None,
             faults: Vec::new(),
             outcome: None,
             used: None,
@@ -123,6 +124,9 @@ impl Stage {
         };
         match self.measure(workload, contestant, seed, &mut cell.faults, stop) {
             Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
+            Err(error) if contestant.is_unavailable(&error) => {
+                cell.unavailable = Some(format!("{error:#}"));
+            }
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
         cell.workers = shares::read(&self.workers_file()).filter(|_| contestant.counts_workers);

@@ -34,6 +34,8 @@ pub(crate) enum Verdict {
     Starved,
     Errors,
     Failed,
+    /// It needs what this machine has not.
+    Unavailable,
 }
 
 /// A workload's rows, ready to be printed.
@@ -170,6 +172,9 @@ pub(crate) const RESPONSE_P99: &str = "response p99 µs";
 
 /// The verdict on one cell.
 pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
+    if cell.unavailable.is_some() {
+        return Verdict::Unavailable;
+    }
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
         return Verdict::Failed;
     };
@@ -463,7 +468,7 @@ fn became(outcomes: &[&Outcome]) -> String {
 fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     let mut words = Vec::new();
     let verdict = verdict(cell, workload);
-    if let Some(failure) = &cell.failure {
+    if let Some(failure) = cell.failure.as_ref().or(cell.unavailable.as_ref()) {
         words.push(format!("{} ({failure})", verdict.code()));
     }
     if let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) {
@@ -532,6 +537,7 @@ impl Verdict {
             Self::Starved => "STARVED",
             Self::Errors => "ERRORS",
             Self::Failed => "FAILED",
+            Self::Unavailable => "NOT AVAILABLE",
         }
     }
 }

@@ -5,16 +5,19 @@
 //! too narrow. Batches of the measurement that lie next to each other are joined in pairs until
 //! they are no longer correlated; the interval is Student's over what is then left.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
+use crate::steady::Window;
+
 /// The measurement has so many batches, if none would be longer than [`LONGEST_BATCH`].
-const BATCHES: u32 = 20;
-const LONGEST_BATCH: Duration = Duration::from_secs(1);
+const BATCHES: u32 = 40;
+/// Ten of them are the soonest that anything is known.
+const LONGEST_BATCH: Duration = Duration::from_millis(250);
 /// Fewer tell nothing of their spread.
 const BATCHES_MIN: usize = 10;
 /// More are joined in pairs, so that a long run takes no more memory than a short one.
@@ -96,11 +99,11 @@ impl Measure {
     }
 
     /// Of a batch; none of one with too few replies.
-    fn of(self, batch: &Histogram<u64>, length: Duration) -> Option<f64> {
+    fn of(self, batch: &Batch, length: Duration) -> Option<f64> {
         let Some(quantile) = self.quantile() else {
-            return Some(batch.len() as f64 / length.as_secs_f64());
+            return Some(batch.replies as f64 / length.as_secs_f64());
         };
-        let beyond = batch.len() as f64 * (1.0 - quantile);
+        let beyond = batch.replies as f64 * (1.0 - quantile);
         (beyond >= REPLIES_BEYOND).then(|| batch.value_at_quantile(quantile) as f64 / 1e3)
     }
 }
@@ -110,6 +113,52 @@ pub(crate) fn batch_length(measurement: Duration) -> Duration {
     (measurement / BATCHES).min(LONGEST_BATCH)
 }
 
+/// The replies of one batch: how many took how long, in nanoseconds. A histogram has a place for
+/// every time that there could be, and to look through eighty of them takes milliseconds.
+#[derive(Clone, Debug, Default)]
+struct Batch {
+    counts: BTreeMap<u64, u64>,
+    replies: u64,
+}
+
+impl Batch {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let recorded = histogram.iter_recorded();
+        let counts = recorded.map(|it| (it.value_iterated_to(), it.count_at_value())).collect();
+        Self { counts, replies: histogram.len() }
+    }
+
+    fn sum(batches: &[Self]) -> Self {
+        let mut sum = Self::default();
+        for batch in batches {
+            sum.add(batch);
+        }
+        sum
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (value, count) in &other.counts {
+            *self.counts.entry(*value).or_default() += count;
+        }
+        self.replies += other.replies;
+    }
+
+    fn value_at_quantile(&self, quantile: f64) -> u64 {
+        let rank = (quantile * self.replies as f64).ceil() as u64;
+        let mut passed = 0;
+        let found = self.counts.iter().find(|(_, count)| {
+            passed += **count;
+            passed >= rank
+        });
+        found.map_or(0, |(value, _)| *value)
+    }
+
+    fn window(&self) -> Window {
+        let sum = self.counts.iter().map(|(value, count)| value.saturating_mul(*count));
+        Window { replies: self.replies, response_ns: sum.fold(0, u64::saturating_add) }
+    }
+}
+
 /// The batches of all threads together, as they come in.
 pub(crate) struct Batches {
     length: Duration,
@@ -117,7 +166,7 @@ pub(crate) struct Batches {
     threads: Vec<VecDeque<Histogram<u64>>>,
     /// What all had recorded by the end of the last batch.
     before: Option<Histogram<u64>>,
-    whole: Vec<Histogram<u64>>,
+    whole: Vec<Batch>,
     /// How many of the threads' batches make one of `whole`, and how many are in its last.
     joined: usize,
     in_last: usize,
@@ -146,33 +195,43 @@ impl Batches {
             if let Some(before) = self.before.replace(recorded) {
                 batch.subtract(&before).expect("a thread forgets nothing that it has recorded");
             }
-            self.append(batch);
+            self.append(Batch::of(&batch));
         }
     }
 
-    fn append(&mut self, batch: Histogram<u64>) {
+    fn append(&mut self, batch: Batch) {
         if self.in_last < self.joined {
             self.in_last += 1;
-            *self.whole.last_mut().expect("the last is not whole") += batch;
+            self.whole.last_mut().expect("the last is not whole").add(&batch);
             return;
         }
         if self.whole.len() == BATCHES_MAX {
-            self.whole = self.whole.chunks(2).map(sum).collect();
+            self.whole = self.whole.chunks(2).map(Batch::sum).collect();
             self.joined *= 2;
         }
         self.whole.push(batch);
         self.in_last = 1;
     }
 
+    fn whole(&self) -> &[Batch] {
+        let is_whole = self.in_last == self.joined;
+        &self.whole[..self.whole.len() - usize::from(!is_whole)]
+    }
+
+    /// What a drift is looked for in, of a measurement that ended when enough was known.
+    pub(crate) fn windows(&self) -> Vec<Window> {
+        self.whole().iter().map(Batch::window).collect()
+    }
+
     /// The interval, if the batches tell one.
     pub(crate) fn interval(&self, measure: Measure) -> Option<Interval> {
-        let is_whole = self.in_last == self.joined;
-        let whole = &self.whole[..self.whole.len() - usize::from(!is_whole)];
+        let whole = self.whole();
         let length = self.length * self.joined as u32;
         let mut joined = 1;
         while whole.len() / joined >= BATCHES_MIN {
             let batches = whole.chunks_exact(joined);
-            let values = batches.map(|batch| measure.of(&sum(batch), length * joined as u32));
+            let values =
+                batches.map(|batch| measure.of(&Batch::sum(batch), length * joined as u32));
             let values: Option<Vec<f64>> = values.collect();
             if let Some(values) = values.filter(|values| !are_correlated(values)) {
                 return Some(interval(measure, &values));
@@ -181,12 +240,6 @@ impl Batches {
         }
         None
     }
-}
-
-fn sum(batches: &[Histogram<u64>]) -> Histogram<u64> {
-    let mut sum = batches[0].clone();
-    batches[1..].iter().for_each(|batch| sum += batch);
-    sum
 }
 
 /// Whether each value tells something of the next.
@@ -242,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_has_the_percentiles_of_its_histogram() {
+        let histogram = recorded(1, 5000).remove(0);
+        let batch = Batch::of(&histogram);
+        for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
+            let expected = histogram.value_at_quantile(quantile);
+            assert_eq!(batch.value_at_quantile(quantile), expected, "{quantile}");
+        }
+        let Window { replies, response_ns } = batch.window();
+        assert_eq!(replies, 5000);
+        assert!((response_ns as f64 / 5000.0 / histogram.mean() - 1.0).abs() < 0.001);
+    }
+
+    #[test]
     fn batches_of_threads_that_end_at_different_times_are_added_up() {
         let mut batches = Batches::new(2, Duration::from_secs(1));
         for recorded in recorded(20, 2000) {
@@ -267,6 +333,9 @@ mod tests {
         assert!(batches.whole.len() <= BATCHES_MAX);
         let rate = batches.interval(Measure::Rate).unwrap();
         assert_eq!((rate.middle, rate.half_width), (1000.0, 0.0));
+        // Joined twice, to four each; the last is a first part of the next, which is no window.
+        assert!(batches.windows().iter().all(|window| window.replies == 4000));
+        assert_eq!(batches.windows().len(), BATCHES_MAX / 2);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub enum Phase {
 pub struct Glimpse {
     /// How long it has measured; `None` while it warms up.
     pub measured: Option<Duration>,
-    /// Correct replies within the measurement so far.
+    /// Correct replies so far, those of the warm-up too.
     pub requests: u64,
     /// Failures so far.
     pub errors: u64,

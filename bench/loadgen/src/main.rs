@@ -421,17 +421,45 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
     match target.to_socket_addrs() {
         Ok(addresses) => {
-            let all: Vec<SocketAddr> = addresses.collect();
-            // Where a name has several, such as localhost, the server may listen on one of them.
-            let answers = |address: &&SocketAddr| {
-                TcpStream::connect_timeout(address, RESOLVE_PATIENCE).is_ok()
-            };
-            let found = if all.len() > 1 { all.iter().find(answers) } else { None };
-            found.or(all.first()).copied().context("the name has no address")
+            let addresses: Vec<SocketAddr> = addresses.collect();
+            first_that_answers(&addresses).context("the name has no address")
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             bail!("give a host and a port, such as 127.0.0.1:8080")
         }
         Err(error) => bail!("the name cannot be resolved ({error}); give an address"),
+    }
+}
+
+/// Where a name has several addresses, as localhost has, the server may listen on one of them. If
+/// none answers it is the first, and the run says why.
+fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let answers =
+        |address: &&SocketAddr| TcpStream::connect_timeout(address, RESOLVE_PATIENCE).is_ok();
+    let found = if addresses.len() > 1 { addresses.iter().find(answers) } else { None };
+    found.or(addresses.first()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_it_is_the_first_that_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let answers = listener.local_addr().unwrap();
+        // Nobody gets this port, for it is no port.
+        let refuses = SocketAddr::from(([127, 0, 0, 1], 0));
+        for (addresses, expected) in [
+            (vec![refuses, answers], Some(answers)),
+            (vec![answers, refuses], Some(answers)),
+            (vec![refuses, refuses], Some(refuses)),
+            (vec![refuses], Some(refuses)),
+            (vec![], None),
+        ] {
+            assert_eq!(first_that_answers(&addresses), expected, "{addresses:?}");
+        }
     }
 }

@@ -7,7 +7,6 @@ use hdrhistogram::Histogram;
 use crate::class::Load;
 use crate::histogram::{decode, encode, summary};
 use crate::outcome::{Outcome, Sessions, StepTimes, Summary};
-use crate::steady::Window;
 use crate::verdict::Verdict;
 
 impl Outcome {
@@ -102,7 +101,9 @@ impl Outcome {
             (Some(mine), Some(theirs)) => Some(mine + theirs),
             (mine, theirs) => mine.or(theirs),
         };
-        self.windows.resize(self.windows.len().max(other.windows.len()), Window::default());
+        // Those that ended when they knew enough have windows that are not of the same time.
+        let ends = if self.within.or(other.within).is_some() { 0 } else { other.windows.len() };
+        self.windows.truncate(ends);
         for (mine, theirs) in self.windows.iter_mut().zip(&other.windows) {
             mine.add(*theirs);
         }
@@ -111,6 +112,9 @@ impl Outcome {
             (Some(mine), Some(theirs)) => Some(mine && theirs),
             (mine, theirs) => mine.or(theirs),
         };
+        if self.warm_up_objection.is_none() {
+            self.warm_up_objection.clone_from(&other.warm_up_objection);
+        }
         // Intervals of several generators tell nothing of the sum.
         (self.intervals, self.within) = (Vec::new(), None);
         self.client_busy = self.client_busy.max(other.client_busy);

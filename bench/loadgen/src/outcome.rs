@@ -95,6 +95,9 @@ pub struct Outcome {
     /// Where a steady state was awaited, whether it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_up_is_steady: Option<bool>,
+    /// Where it did not come, what kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up_objection: Option<String>,
     /// The length of the measurement, in seconds.
     pub elapsed_s: f64,
     /// `requests` over `elapsed_s`.

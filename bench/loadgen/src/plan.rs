@@ -116,6 +116,9 @@ impl Plan {
         if self.threads == 0 {
             return refuse("there must be at least 1 thread");
         }
+        if self.target.port() == 0 {
+            return refuse("a server has a port from 1 to 65535, not 0");
+        }
         if self.duration.is_zero() || self.timeout.is_zero() {
             return refuse("duration and timeout must be longer than nothing");
         }

@@ -88,7 +88,6 @@ impl Began {
 /// What everybody may see of a thread while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    pub(crate) requests: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) waiting: AtomicU64,
@@ -102,7 +101,6 @@ pub(crate) struct Pulse {
 impl Pulse {
     /// Of the class that is asked about; `errors` are those of the others.
     pub(crate) fn publish(&self, recorder: &Recorder, errors: u64) {
-        self.requests.store(recorder.requests, Ordering::Relaxed);
         self.errors.store(recorder.failed() + errors, Ordering::Relaxed);
         self.seen_replies.store(recorder.seen.replies, Ordering::Relaxed);
         self.seen_response_ns.store(recorder.seen.response_ns, Ordering::Relaxed);

@@ -95,7 +95,11 @@ pub fn run_watched(
     let mut outcome = outcomes.remove(0);
     outcome.beside = outcomes;
     outcome.warm_up_is_steady = plan.until_steady.then_some(is_steady);
+    outcome.warm_up_objection = warm_up.filter(|_| !is_steady).and_then(|it| it.objection());
     outcome.within = plan.until_within;
+    if plan.until_within.is_some() {
+        outcome.windows = batches.windows();
+    }
     outcome.intervals =
         Measure::ALL.iter().filter_map(|measure| batches.interval(*measure)).collect();
     outcome.idle_ready = Some(herd.ready());
@@ -389,7 +393,7 @@ impl Threads {
     fn glimpse(&self, measuring_since: Option<Instant>) -> Glimpse {
         Glimpse {
             measured: measuring_since.map(|since| since.elapsed()),
-            requests: self.sum(|pulse| &pulse.requests),
+            requests: self.sum(|pulse| &pulse.seen_replies),
             errors: self.sum(|pulse| &pulse.errors),
             shed: self.sum(|pulse| &pulse.shed),
             waiting: self.sum(|pulse| &pulse.waiting),

@@ -22,7 +22,7 @@ use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::rate::Rate;
 use crate::schedule::{Arrivals, Schedule};
-use crate::{Phase, run as run_plan};
+use crate::{Phase, Word, run as run_plan};
 use server::{Latency, Server};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -88,16 +88,27 @@ impl Findings {
 /// Runs all of it and writes the table to `out`. `program` is this program, which has the hidden
 /// command `test-server`.
 pub fn run(program: &Path, stop: &AtomicBool, out: &mut dyn Write) -> anyhow::Result<Findings> {
-    let mut table = Table { out, found: Findings::default() };
+    let mut table = Table { out, found: Findings::default(), noise: None };
     table.head()?;
-    let cases: [Case; 8] =
-        [fixed, exponential, queue, stall_constant, stall_poisson, wrk, stopped, floor];
-    for case in cases {
-        case(&mut table, program, stop)?;
+    fixed(&mut table, stop)?;
+    fixed_closed(&mut table, stop)?;
+    exponential(&mut table, stop)?;
+    queue(&mut table, stop)?;
+    for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+        stall(&mut table, arrivals, stop)?;
     }
-    let is_good = table.found.are_good();
-    let summary = if is_good { "all as arithmetic says" } else { "NOT as arithmetic says" };
-    writeln!(table.out, "{summary}")?;
+    stall_closed(&mut table, stop)?;
+    wrk(&mut table, stop)?;
+    for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+        stopped(&mut table, arrivals, program, stop)?;
+    }
+    floor(&mut table, stop)?;
+    if table.found.are_good() {
+        writeln!(table.out, "all as arithmetic says")?;
+    } else {
+        let noise = table.noise.map(|noise| format!("; the machine was busy: {noise}"));
+        writeln!(table.out, "NOT as arithmetic says{}", noise.unwrap_or_default())?;
+    }
     Ok(table.found)
 }
 
@@ -109,11 +120,11 @@ pub fn serve_until_end_of_input() -> anyhow::Result<()> {
     Ok(())
 }
 
-type Case = fn(&mut Table<'_>, &Path, &AtomicBool) -> anyhow::Result<()>;
-
 struct Table<'a> {
     out: &'a mut dyn Write,
     found: Findings,
+    /// What a run said of the machine that it shared.
+    noise: Option<String>,
 }
 
 impl Table<'_> {
@@ -154,6 +165,20 @@ impl Table<'_> {
         Ok(())
     }
 
+    /// A run to its end: half a measurement would be compared with the arithmetic of a whole one.
+    fn measure(
+        &mut self,
+        plan: &Plan,
+        stop: &AtomicBool,
+        on_phase: &mut dyn FnMut(Phase),
+    ) -> anyhow::Result<Outcome> {
+        let outcome = run_plan(plan, stop, on_phase)?;
+        anyhow::ensure!(!outcome.stopped, "stopped before the end");
+        let noise = outcome.verdict.as_ref().and_then(|verdict| verdict.objection(Word::Noisy));
+        self.noise = self.noise.take().or(noise.map(str::to_owned));
+        Ok(outcome)
+    }
+
     fn remark(&mut self, case: &str, text: &str) -> io::Result<()> {
         writeln!(self.out, "{case:<26}{text}")
     }
@@ -180,28 +205,17 @@ fn plan(
     }
 }
 
-/// A run to its end: half a measurement would be compared with the arithmetic of a whole one.
-fn measure(
-    plan: &Plan,
-    stop: &AtomicBool,
-    on_phase: &mut dyn FnMut(Phase),
-) -> anyhow::Result<Outcome> {
-    let outcome = run_plan(plan, stop, on_phase)?;
-    anyhow::ensure!(!outcome.stopped, "stopped before the end");
-    Ok(outcome)
-}
-
 fn response_ms(outcome: &Outcome, quantile: f64) -> anyhow::Result<f64> {
     let blob = outcome.response_histogram.as_ref().unwrap_or(&outcome.histogram);
     let histogram = decode(blob).map_err(anyhow::Error::msg)?;
     Ok(histogram.value_at_quantile(quantile) as f64 / 1e6)
 }
 
-fn fixed(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+fn fixed(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
     let case = "20 ms fixed, 500/s";
     let server = Server::start(Latency::Fixed(20 * MILLISECOND))?;
     let plan = plan(server.address(), 500.0, Arrivals::Constant, 64, 3 * SECOND);
-    let outcome = measure(&plan, stop, &mut |_| {})?;
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
     table.check(case, "requests/s", 500.0, outcome.rate_per_s, (5.0, 5.0))?;
     table.check(case, "response p50 ms", 20.0, response_ms(&outcome, 0.5)?, (0.02, SLACK_MS))?;
     table.check(case, "response p99 ms", 20.0, response_ms(&outcome, 0.99)?, (0.02, 10.0))?;
@@ -210,11 +224,24 @@ fn fixed(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<(
     Ok(())
 }
 
-fn exponential(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+/// Nobody waits for anybody: each connection gets its replies one after the other.
+fn fixed_closed(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
+    let case = "20 ms fixed, 16 closed";
+    let server = Server::start(Latency::Fixed(20 * MILLISECOND))?;
+    let mut plan = plan(server.address(), 0.0, Arrivals::Constant, 16, 3 * SECOND);
+    plan.class.load = Load::Closed { think: Duration::ZERO };
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
+    table.check(case, "requests/s", 800.0, outcome.rate_per_s, (80.0, 8.0))?;
+    table.check(case, "response p50 ms", 20.0, response_ms(&outcome, 0.5)?, (0.02, SLACK_MS))?;
+    table.check(case, "in the system", 16.0, outcome.in_system, (0.5, 0.1))?;
+    Ok(())
+}
+
+fn exponential(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
     let case = "10 ms exponential, 300/s";
     let server = Server::start(Latency::Exponential(10 * MILLISECOND))?;
     let plan = plan(server.address(), 300.0, Arrivals::Poisson, 128, 5 * SECOND);
-    let outcome = measure(&plan, stop, &mut |_| {})?;
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
     for (name, quantile) in
         [("response p50 ms", 0.5), ("response p90 ms", 0.9), ("response p99 ms", 0.99)]
     {
@@ -228,16 +255,19 @@ fn exponential(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Re
 }
 
 /// Requests wait for the one connection, as the recursion says for these very arrivals.
-fn queue(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+fn queue(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
     let case = "5 ms, 1 conn., 100/s";
     let server = Server::start(Latency::Fixed(5 * MILLISECOND))?;
     let plan = plan(server.address(), 100.0, Arrivals::Poisson, 1, 5 * SECOND);
-    let outcome = measure(&plan, stop, &mut |_| {})?;
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
     let profile = Rate::Constant(100.0).profile(SECOND, 5 * SECOND);
     let schedule = Schedule::new(profile, Arrivals::Poisson, SEED, 0, 1);
-    // Service as it was: what a sleep is longer than it should be, waiting multiplies.
-    let service_s = outcome.service_us.mean / 1e6;
-    let expected = arithmetic::queue(schedule, service_s, 1.0, 6.0);
+    // Service as it was, one after the other: a sleep that is too long makes all that wait longer.
+    let served_s: Vec<f64> = server.served().iter().map(Duration::as_secs_f64).collect();
+    let served_mean_s = served_s.iter().sum::<f64>() / served_s.len() as f64;
+    let way_s = outcome.service_us.mean / 1e6 - served_mean_s;
+    let services_s = served_s.iter().map(|served_s| served_s + way_s);
+    let expected = arithmetic::queue(schedule, services_s, 1.0, 6.0);
     let mean = 1e3 * expected.iter().sum::<f64>() / expected.len() as f64;
     let p90 = 1e3 * expected[expected.len() * 9 / 10];
     let measured = outcome.response_us.mean / 1e3;
@@ -254,14 +284,6 @@ const STALL: Latency = Latency::Stall {
     lasts: SECOND,
 };
 
-fn stall_constant(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
-    stall(table, Arrivals::Constant, stop)
-}
-
-fn stall_poisson(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
-    stall(table, Arrivals::Poisson, stop)
-}
-
 const STALL_CASE: &str = "1 s of 10 silent, 1000/s";
 const STALL_CONNECTIONS: usize = 64;
 const STALL_RATE: f64 = 1000.0;
@@ -273,7 +295,7 @@ fn stall(table: &mut Table<'_>, arrivals: Arrivals, stop: &AtomicBool) -> anyhow
     };
     let server = Server::start(STALL)?;
     let plan = plan(server.address(), STALL_RATE, arrivals, STALL_CONNECTIONS, 10 * SECOND);
-    let outcome = measure(&plan, stop, &mut |_| {})?;
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
     let profile = Rate::Constant(STALL_RATE).profile(SECOND, 10 * SECOND);
     let schedule = Schedule::new(profile, arrivals, SEED, 0, 1);
     let expected = arithmetic::stalled_arrivals(schedule, (5.0, 6.0), (1.0, 11.0));
@@ -281,17 +303,8 @@ fn stall(table: &mut Table<'_>, arrivals: Arrivals, stop: &AtomicBool) -> anyhow
     table.check(case, "requests", requests, outcome.requests as f64, (20.0, 20.0))?;
     table.check(case, "shed", 0.0, outcome.shed as f64, (0.0, 0.0))?;
     // What has waited must be sent, one request after the other: for so long others wait too.
-    for (name, quantile) in [
-        ("response p50 ms", 0.5),
-        ("response p90 ms", 0.9),
-        ("response p95 ms", 0.95),
-        ("response p99 ms", 0.99),
-        ("response max ms", 1.0),
-    ] {
-        let rank = (quantile * requests).ceil() as usize;
-        let expected = 1e3 * expected[rank.clamp(1, expected.len()) - 1];
-        table.check(case, name, expected, response_ms(&outcome, quantile)?, (10.0, 100.0))?;
-    }
+    let quantiles = [0.5, 0.9, 0.95, 0.99, 1.0];
+    quantiles_of_responses(table, case, &outcome, &expected, &quantiles, 100.0)?;
     let connections = STALL_CONNECTIONS as f64;
     for (name, quantile, measured) in [
         ("service p99 ms", 0.99, outcome.service_us.p99),
@@ -304,9 +317,54 @@ fn stall(table: &mut Table<'_>, arrivals: Arrivals, stop: &AtomicBool) -> anyhow
     Ok(())
 }
 
+/// At about the same rate, but whoever waits asks nothing meanwhile: one request of each connection
+/// meets the stall, and the others are never made. That is why users are not asked to wait.
+fn stall_closed(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
+    let case = "1 s of 10, closed loop";
+    let server = Server::start(STALL)?;
+    let connections = STALL_CONNECTIONS as f64;
+    let think_s = connections / STALL_RATE;
+    let address = server.address();
+    let mut plan = plan(address, STALL_RATE, Arrivals::Constant, STALL_CONNECTIONS, 10 * SECOND);
+    plan.class.load = Load::Closed { think: Duration::from_secs_f64(think_s) };
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
+    let expected = connections * (10.0 - 1.0) / think_s;
+    let allowed = (0.1 * expected, 2.0 * connections);
+    table.check(case, "requests", expected, outcome.requests as f64, allowed)?;
+    let hidden = 1e3 * arithmetic::stalled_service(0.99, expected / 10.0, 10.0, 1.0, connections);
+    table.check(case, "response p99 ms", hidden, response_ms(&outcome, 0.99)?, (0.0, 50.0))?;
+    // Who has just asked when the stall begins waits for all of it, but perhaps nobody has.
+    let (least, most) = (1e3 * think_s + 10.0, 100.0);
+    table.check(case, "response max ms", 1e3, response_ms(&outcome, 1.0)?, (least, most))?;
+    Ok(())
+}
+
+/// Compares percentiles of the response time with those of the times in `expected`, which are in
+/// seconds and in order.
+fn quantiles_of_responses(
+    table: &mut Table<'_>,
+    case: &str,
+    outcome: &Outcome,
+    expected: &[f64],
+    quantiles: &[f64],
+    slack_ms: f64,
+) -> anyhow::Result<()> {
+    for quantile in quantiles {
+        let rank = (quantile * expected.len() as f64).ceil() as usize;
+        let expected_ms = 1e3 * expected[rank.clamp(1, expected.len()) - 1];
+        let measured_ms = response_ms(outcome, *quantile)?;
+        let figure = match *quantile {
+            1.0 => "response max ms".to_owned(),
+            quantile => format!("response p{:.0} ms", 100.0 * quantile),
+        };
+        table.check(case, &figure, expected_ms, measured_ms, (10.0, slack_ms))?;
+    }
+    Ok(())
+}
+
 /// Another generator, in a closed loop, if it is installed: to show what it does not see. It fills
 /// in afterwards what it takes to be missing.
-fn wrk(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+fn wrk(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
     anyhow::ensure!(!stop.load(Ordering::Relaxed), "stopped before the end");
     let server = Server::start(STALL)?;
     let url = format!("http://{}/", server.address());
@@ -371,8 +429,16 @@ impl Drop for Process {
     }
 }
 
-fn stopped(table: &mut Table<'_>, program: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
-    let case = "0.5 s SIGSTOP, 1000/s";
+fn stopped(
+    table: &mut Table<'_>,
+    arrivals: Arrivals,
+    program: &Path,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let case = match arrivals {
+        Arrivals::Constant => "0.5 s SIGSTOP, 1000/s",
+        Arrivals::Poisson => "0.5 s SIGSTOP, Poisson",
+    };
     let mut command = Command::new(program);
     command.arg("test-server").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut process = Process(command.spawn()?);
@@ -383,42 +449,47 @@ fn stopped(table: &mut Table<'_>, program: &Path, stop: &AtomicBool) -> anyhow::
     let pid = Pid::from_raw(process.0.id() as i32);
 
     let (rate, seconds) = (1000.0, 5.0);
-    let plan = plan(target, rate, Arrivals::Constant, 16, Duration::from_secs_f64(seconds));
+    let plan = plan(target, rate, arrivals, 16, Duration::from_secs_f64(seconds));
     let mut pause = None;
-    let outcome = measure(&plan, stop, &mut |phase| {
+    let started = Instant::now();
+    let outcome = table.measure(&plan, stop, &mut |phase| {
         if phase == Phase::Measuring {
             pause = Some(thread::spawn(move || {
                 thread::sleep(2 * SECOND);
-                let began = Instant::now();
+                let began_s = started.elapsed().as_secs_f64();
                 kill(pid, Signal::SIGSTOP)?;
                 thread::sleep(500 * MILLISECOND);
                 kill(pid, Signal::SIGCONT)?;
-                Ok::<_, nix::Error>(began.elapsed())
+                Ok::<_, nix::Error>((began_s, started.elapsed().as_secs_f64()))
             }));
         }
     })?;
-    let Some(Ok(paused)) = pause.map(thread::JoinHandle::join) else {
-        return Ok(());
-    };
-    let paused_s = paused?.as_secs_f64();
-    for (name, quantile) in
-        [("response p95 ms", 0.95), ("response p99 ms", 0.99), ("response max ms", 1.0)]
-    {
-        let expected = 1e3 * arithmetic::stalled(quantile, rate, seconds, paused_s);
-        table.check(case, name, expected, response_ms(&outcome, quantile)?, (10.0, 50.0))?;
-    }
-    Ok(())
+    let paused = pause.ok_or_else(|| anyhow::anyhow!("the measurement never began"))?;
+    let paused = paused.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    let warm_up_s = plan.warm_up.as_secs_f64();
+    let schedule = Schedule::new(
+        Rate::Constant(rate).profile(plan.warm_up, plan.duration),
+        arrivals,
+        SEED,
+        0,
+        1,
+    );
+    let measured_s = (warm_up_s, warm_up_s + seconds);
+    let expected = arithmetic::stalled_arrivals(schedule, paused, measured_s);
+    quantiles_of_responses(table, case, &outcome, &expected, &[0.9, 0.95, 0.99, 1.0], 50.0)
 }
 
 /// What the generator itself adds.
-fn floor(table: &mut Table<'_>, _: &Path, stop: &AtomicBool) -> anyhow::Result<()> {
+fn floor(table: &mut Table<'_>, stop: &AtomicBool) -> anyhow::Result<()> {
     let case = "no delay, 2000/s";
     let server = Server::start(Latency::None)?;
     let plan = plan(server.address(), 2000.0, Arrivals::Poisson, 16, 3 * SECOND);
-    let outcome = measure(&plan, stop, &mut |_| {})?;
+    let outcome = table.measure(&plan, stop, &mut |_| {})?;
     let lag = outcome.schedule_lag_us.unwrap_or_default();
     let arrivals = outcome.arrivals as f64;
-    table.check(case, "sent of what was due", arrivals, outcome.sent as f64, (0.0, 0.0))?;
+    // What is due at the very end may find all connections busy.
+    let unsent = 0.01 * arrivals;
+    table.check(case, "sent of what was due", arrivals, outcome.sent as f64, (unsent, 0.0))?;
     table.check(case, "response p50 µs", 0.0, outcome.response_us.p50, (0.0, 500.0))?;
     table.check(case, "sent late p50 µs", 0.0, lag.p50, (0.0, 50.0))?;
     let cpu = outcome.client_cpu_us_per_request;

@@ -2,16 +2,21 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
+use std::iter;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use loadgen::{Glimpse, Interval, Outcome, Plan, Sessions, Summary};
 
 const EVERY: Duration = Duration::from_millis(250);
+/// Seven of them and their label fit into eighty columns; a minute and a half fits into one.
+const COLUMN: usize = 9;
 
 /// The line on standard error, if that is a terminal.
 pub(crate) struct Live {
     is_shown: bool,
     duration: Duration,
+    began: Instant,
     last: Instant,
     requests: u64,
 }
@@ -21,6 +26,7 @@ impl Live {
         Self {
             is_shown: io::stderr().is_terminal(),
             duration: plan.duration,
+            began: Instant::now(),
             last: Instant::now(),
             requests: 0,
         }
@@ -33,9 +39,9 @@ impl Live {
         }
         let rate = (glimpse.requests - self.requests) as f64 / since.as_secs_f64();
         (self.last, self.requests) = (Instant::now(), glimpse.requests);
-        let line = line(glimpse, self.duration, rate);
-        // Back to the first column, and nothing is left of what was there.
-        let _ = write!(io::stderr(), "\r\x1b[2K{line}");
+        let line = line(glimpse, self.began.elapsed(), self.duration, rate);
+        let columns = usize::from(Term::stderr().size().1);
+        let _ = write!(io::stderr(), "{}", fit(&line, columns));
     }
 
     pub(crate) fn clear(&self) {
@@ -45,16 +51,27 @@ impl Live {
     }
 }
 
-fn line(glimpse: &Glimpse, duration: Duration, rate: f64) -> String {
-    let Glimpse { measured, errors, shed, waiting, .. } = glimpse;
-    let Some(measured) = measured else {
-        return format!("warming up, {errors} errors");
+/// Back to the first column, and nothing is left of what was there. A line that is longer than a
+/// row of the terminal would stay, and another would follow it.
+fn fit(line: &str, columns: usize) -> String {
+    let line: String = line.chars().take(columns.saturating_sub(1)).collect();
+    format!("\r\x1b[2K{line}")
+}
+
+/// The counts that are nothing are left out: what is wrong is seen.
+fn line(glimpse: &Glimpse, since: Duration, duration: Duration, rate: f64) -> String {
+    let Glimpse { measured, errors, shed, waiting, .. } = *glimpse;
+    let progress = match measured {
+        None => format!("warming up, {:.0} s: {rate:.0}/s", since.as_secs_f64()),
+        Some(measured) => {
+            let (measured, duration) = (measured.as_secs_f64(), duration.as_secs_f64());
+            format!("{measured:.0} of {duration:.0} s: {rate:.0}/s")
+        }
     };
-    format!(
-        "{:.0} s of {:.0} s: {rate:.0}/s, {errors} errors, {waiting} waiting, {shed} shed",
-        measured.as_secs_f64(),
-        duration.as_secs_f64()
-    )
+    let counts = [(errors, "errors"), (waiting, "waiting"), (shed, "shed")];
+    let wrong = counts.into_iter().filter(|(count, _)| *count > 0);
+    let wrong = wrong.map(|(count, what)| format!("{count} {what}"));
+    iter::once(progress).chain(wrong).collect::<Vec<_>>().join(", ")
 }
 
 /// The outcome for people; a merged one is of no single plan.
@@ -191,19 +208,65 @@ fn labelled(text: &mut String, label: &str, value: &str) {
 /// What stands above rows.
 fn heads(text: &mut String) {
     let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
-    let heads = columns.map(|column| format!("{column:>11}")).concat();
+    let heads = columns.map(|column| format!("{column:>COLUMN$}")).concat();
     labelled(text, "\nµs", &format!(" {heads}"));
+}
+
+/// Microseconds; of a tenth of a second nobody asks for tenths of them.
+fn cell(us: f64) -> String {
+    let digits = usize::from(us < 1e5);
+    format!("{us:>COLUMN$.digits$}")
 }
 
 /// A name that is longer than its column has a line of its own.
 fn row(text: &mut String, label: &str, summary: &Summary) {
     let Summary { p50, p90, p99, p999, p9999, max, mean, .. } = *summary;
-    let values = [p50, p90, p99, p999, p9999, max, mean].map(|us| format!("{us:>11.1}")).concat();
+    let values = [p50, p90, p99, p999, p9999, max, mean].map(cell).concat();
     if label.chars().count() > 12 {
         text.push_str(label);
         text.push('\n');
         labelled(text, "", &values);
     } else {
         labelled(text, label, &values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(glimpse: Glimpse, expected: &str) {
+        let (since, duration) = (Duration::from_secs(4), Duration::from_secs(10));
+        assert_eq!(line(&glimpse, since, duration, 1234.4), expected);
+    }
+
+    #[test]
+    fn the_line_says_how_far_it_is_and_what_is_wrong() {
+        check(Glimpse::default(), "warming up, 4 s: 1234/s");
+        let measured = Some(Duration::from_secs(3));
+        check(Glimpse { measured, ..Glimpse::default() }, "3 of 10 s: 1234/s");
+        let glimpse = Glimpse { measured, errors: 2, shed: 7, waiting: 1, requests: 9 };
+        check(glimpse, "3 of 10 s: 1234/s, 2 errors, 1 waiting, 7 shed");
+    }
+
+    #[test]
+    fn rows_of_figures_fit_into_eighty_columns() {
+        let minute = 6e7;
+        let [p50, p90, p99] = [0.1, 99_999.94, 100_000.4];
+        let (p999, p9999, max, mean) = (minute, minute, minute, minute);
+        let summary = Summary { count: 1, p50, p90, p99, p999, p9999, max, mean };
+        let mut text = String::new();
+        heads(&mut text);
+        row(&mut text, "schedule lag", &summary);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains(" 0.1  99999.9   100000 60000000 60000000 "), "{text}");
+    }
+
+    #[test]
+    fn the_line_never_reaches_the_last_column() {
+        let shown = |columns| fit("3 of 10 s: 1234/s, 2 errors", columns).replace("\r\x1b[2K", "");
+        assert_eq!(shown(80), "3 of 10 s: 1234/s, 2 errors");
+        assert_eq!(shown(20), "3 of 10 s: 1234/s, ");
+        assert_eq!(shown(0), "");
     }
 }

@@ -94,6 +94,13 @@ impl Verdict {
         Self { word, reason, also }
     }
 
+    /// The figure behind this objection, if it is one of them.
+    pub(crate) fn objection(&self, word: Word) -> Option<&str> {
+        let begins = format!("{word}: ");
+        let other = || self.also.iter().find_map(|also| also.strip_prefix(begins.as_str()));
+        if self.word == word { Some(&self.reason) } else { other() }
+    }
+
     /// Whether the figures may be used.
     pub fn is_valid(&self) -> bool {
         self.word == Word::Valid
@@ -138,7 +145,9 @@ fn client(outcome: &Outcome) -> Objection {
 
 fn warm_up(outcome: &Outcome) -> Objection {
     object(outcome.warm_up_is_steady == Some(false), Word::NonStationary, || {
-        format!("no steady state was found in a warm-up of {:.0} s", outcome.warm_up_s)
+        let why = outcome.warm_up_objection.iter().map(|why| format!(": {why}"));
+        let why = why.collect::<String>();
+        format!("no steady state was found in a warm-up of {:.0} s{why}", outcome.warm_up_s)
     })
 }
 

@@ -51,7 +51,15 @@ impl WarmUp {
         self.before = now;
         let has_new_value = self.rates.push(replies as f64 / seconds);
         self.response_times.push(response_ns as f64 / replies as f64);
-        has_new_value && self.rates.is_steady() && self.response_times.is_steady()
+        has_new_value && self.objection().is_none()
+    }
+
+    /// Why the run is not warm.
+    pub(crate) fn objection(&self) -> Option<String> {
+        let of_rate = self.rates.objection().map(|why| format!("the rate {why}"));
+        let of_response =
+            || self.response_times.objection().map(|why| format!("the response time {why}"));
+        of_rate.or_else(of_response)
     }
 }
 
@@ -67,10 +75,18 @@ impl Series {
         is_complete
     }
 
-    fn is_steady(&self) -> bool {
+    fn objection(&self) -> Option<String> {
         let count = self.values.len();
+        if count < VALUES_MIN {
+            return Some("is that of too few replies".to_owned());
+        }
         let cut = truncation(&self.values);
-        count >= VALUES_MIN && 2 * cut < count && trend(&self.values[cut..], TREND_MAX).is_none()
+        if 2 * cut >= count {
+            let share = 100 * cut / count;
+            return Some(format!("had a transient that lasted for {share}% of it"));
+        }
+        let by = trend(&self.values[cut..], TREND_MAX)?;
+        Some(format!("still drifted by {:+.0}%", 100.0 * by))
     }
 }
 
@@ -169,5 +185,21 @@ mod tests {
     #[test]
     fn a_rate_that_never_stops_rising_is_never_warm() {
         assert_eq!(warm_after(|at| 1_000.0 * at, 30.0), None);
+    }
+
+    #[test]
+    fn what_is_not_steady_is_named_with_its_figure() {
+        let check = |value: fn(u32) -> f64, expected: &str| {
+            let values = (0..100).map(value).collect();
+            let found = Series { values, windows: Vec::new() }.objection().unwrap();
+            assert!(found.contains(expected), "{found}");
+        };
+        check(|number| if number < 70 { f64::from(number) } else { 70.0 }, "70%");
+        // Slow and small: it is not worth cutting anything off.
+        check(
+            |number| 1000.0 + 4.0 * f64::from(number) + 500.0 * f64::from(number % 2),
+            "drifted by +1",
+        );
+        assert!(Series::default().objection().unwrap().contains("too few"));
     }
 }

@@ -181,6 +181,28 @@ fn an_impossible_rate_is_refused_in_words() {
 }
 
 #[test]
+fn a_mistake_on_the_command_line_gets_one_line_and_exit_code_2() {
+    let check = |options: &[&str], said: &str| {
+        let mut command = Command::new("sh");
+        // So few descriptors that it matters.
+        command.args(["-c", "ulimit -n 100; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_loadgen")]);
+        command.args(["run", "--protocol", "http"]).args(options);
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{text}");
+        assert!(text.contains(said) && text.lines().count() == 1, "{text}");
+    };
+    // Too long for a name: nobody is asked.
+    let nobody = format!("{}:80", "x".repeat(64));
+    check(&["--target", &nobody], "cannot be resolved");
+    check(&["--target", "localhost"], "give a host and a port");
+    check(&["--target", "127.0.0.1:1", "--connections", "200"], "raise it with `ulimit -Hn 268`");
+    check(&["--target", "127.0.0.1:1", "--until-within", "much"], "give a percentage");
+    check(&["--target", "127.0.0.1:1", "--warm-up", "soon"], "give auto, or a time");
+    check(&["--target", "127.0.0.1:1", "--rate", "1..2", "--warm-up", "auto"], "no steady state");
+}
+
+#[test]
 fn outcomes_are_written_merged_and_judged_by_the_command() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

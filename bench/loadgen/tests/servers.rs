@@ -16,7 +16,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use loadgen::{Arrivals, Class, Error, FtpOperation, Load, Measure, Phase, Plan, Protocol, Within};
+use loadgen::{
+    Arrivals, Class, Error, FtpOperation, Load, Measure, Phase, Plan, Protocol, Within, Word,
+};
 use socket2::{Domain, Socket, Type};
 
 use support::{REPLY, engine, run, serve};
@@ -160,6 +162,52 @@ fn a_reply_that_never_ends_is_timed_out() {
     let outcome = run(&plan);
     assert_eq!(outcome.requests, 0);
     assert_eq!(outcome.errors.keys().collect::<Vec<_>>(), ["timed out"]);
+}
+
+#[test]
+fn a_head_that_never_ends_is_a_bad_reply() {
+    let endless = |mut stream: TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+        loop {
+            stream.write_all(b"More: of it\r\n")?;
+        }
+    };
+    check_failures(endless, &["bad reply", "reset", "closed early"]);
+}
+
+#[test]
+fn a_reply_that_comes_byte_by_byte_has_no_more_time_than_another() {
+    let drip = |mut stream: TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")?;
+        for _ in 0..4 {
+            thread::sleep(Duration::from_millis(40));
+            stream.write_all(b"H")?;
+        }
+        hang(stream)
+    };
+    check_failures(drip, &["timed out"]);
+}
+
+#[test]
+fn what_was_measured_before_a_server_failed_is_kept() {
+    let dies = |mut stream: TcpStream| {
+        let mut requests = 0;
+        for line in BufReader::new(stream.try_clone()?).split(b'\n') {
+            if line? == b"\r" {
+                requests += 1;
+                if requests > 20 {
+                    return Ok(());
+                }
+                stream.write_all(REPLY)?;
+            }
+        }
+        Ok(())
+    };
+    let outcome = run(&plan(Protocol::Http, serve(dies)));
+    assert!(outcome.requests > 0 && outcome.service_us.count == outcome.requests);
+    assert!(!outcome.errors.is_empty());
+    let verdict = outcome.verdict.unwrap();
+    assert_eq!(verdict.word, Word::Errors, "{verdict:?}");
 }
 
 #[test]
@@ -318,6 +366,9 @@ fn a_warm_up_that_is_awaited_is_bounded_and_told() {
     let outcome = run(&plan);
     assert_eq!(outcome.warm_up_is_steady, Some(false), "without replies nothing is steady");
     assert!(outcome.warm_up_s >= 0.05);
+    let verdict = outcome.verdict.unwrap();
+    assert!(verdict.reason.contains("no reply"), "{verdict:?}");
+    assert!(outcome.warm_up_objection.unwrap().contains("too few replies"));
     plan.class.load = Load::Open {
         rate: "1..2".parse().unwrap(),
         arrivals: Arrivals::Constant,
@@ -340,6 +391,8 @@ fn a_plan_that_cannot_be_is_refused_in_words() {
     };
     let none = run(with(|class| class.connections = 0));
     assert!(matches!(none, Error::Plan(_)));
+    let no_port = run(Plan { target: SocketAddr::from(([127, 0, 0, 1], 0)), ..good.clone() });
+    assert!(no_port.to_string().contains("port"), "{no_port}");
     let split = run(with(|class| class.path = "/ HTTP/1.1\r\nEvil: 1".to_owned()));
     assert!(matches!(split, Error::Plan(_)));
     let huge = run(Plan { idle_connections: 1 << 40, ..good.clone() });
@@ -464,6 +517,23 @@ fn ftp_logins_are_one_request_each() {
     for operation in ["connect", "banner", "login"] {
         assert!(outcome.operations.contains_key(operation), "{operation}");
     }
+}
+
+#[test]
+fn a_greeting_that_never_ends_or_is_none_is_told() {
+    let endless = |mut stream: TcpStream| {
+        loop {
+            stream.write_all(b"220-Hello again\r\n")?;
+        }
+    };
+    let mut plan = plan(Protocol::Ftp, serve(endless));
+    plan.timeout = Duration::from_millis(100);
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["timed out"]);
+    plan.target = serve(|mut stream| {
+        stream.write_all(b"nonsense\r\n")?;
+        hang(stream)
+    });
+    assert_eq!(run(&plan).errors.keys().collect::<Vec<_>>(), ["bad reply"]);
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub(crate) struct Conversation {
     is_receiving: bool,
     /// It has been asked back.
     receive_is_cancelled: bool,
+    /// A signal to leave may end the wait.
+    is_idle: bool,
     /// The session waits for a request, in plain text, and for nothing else.
     wants_request: bool,
     clock: Clock,
@@ -98,6 +100,7 @@ impl Conversation {
             work_is_cancelled: false,
             is_receiving: false,
             receive_is_cancelled: false,
+            is_idle: false,
             wants_request: false,
             clock: Clock::default(),
             is_late: false,
@@ -137,8 +140,7 @@ impl Conversation {
             *discarded += bytes.len();
         } else if self.wants_request && !is_draining() {
             // Most requests are told where they lie.
-            self.wants_request = false;
-            self.live.busy();
+            self.be_busy();
             self.session.handle(Event::Read(Chan::Control, bytes));
         } else {
             self.channels.control.inbox.push(bytes);
@@ -213,26 +215,27 @@ impl Conversation {
 
     /// Begins what the session waits for.
     fn step(&mut self, ring: &mut Ring, now: Instant) -> Next {
-        self.wants_request = false;
-        self.live.busy();
+        self.be_busy();
         if let Some(flush) = self.channels.flush(ring) {
             self.admits_control = false;
             return Next::Step(Step::Work(flush));
         }
-        let more = self.session.has_last_words() || self.session.more_follows();
-        let has_news = self.has_news();
-        self.admits_control = match self.session.poll() {
-            // A job is handed over once, so that what is asked here is answered here.
-            Action::Run(job) => return Next::Step(Step::Job(job)),
-            action => action.admits_control(),
-        };
-        if has_news && self.admits_control {
-            let step = self.read_beside(ring);
+        if self.has_news() {
+            let admits_control = match self.session.poll() {
+                // A job is handed over once, so that what is asked here is answered here.
+                Action::Run(job) => return Next::Step(Step::Job(job)),
+                action => action.admits_control(),
+            };
+            let step = if admits_control { self.read_beside(ring) } else { Step::Input };
             if !matches!(step, Step::Input) {
                 return Next::Step(step);
             }
         }
-        Next::Step(match self.session.poll() {
+        let more = self.session.has_last_words() || self.session.more_follows();
+        let action = self.session.poll();
+        self.admits_control = action.admits_control();
+        Next::Step(match action {
+            Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(ring),
             Action::Pause => {
                 let end = self.clock.start(self.session.deadline(), || now);
@@ -272,9 +275,17 @@ impl Conversation {
 
     /// Leaves the control socket to the kernel, and to a signal, whichever comes first.
     fn go_idle(&mut self) -> Step {
+        self.is_idle = true;
         self.live.idle();
         // A signal that came before has left it alone.
         if is_draining() { Step::Again } else { Step::Input }
+    }
+
+    fn be_busy(&mut self) {
+        self.wants_request = false;
+        if std::mem::take(&mut self.is_idle) {
+            self.live.busy();
+        }
     }
 
     /// A client that has not shaken hands has asked for nothing yet: a leaving server does not wait
@@ -412,8 +423,7 @@ impl Conversation {
     }
 
     fn time_out(&mut self) {
-        self.wants_request = false;
-        self.live.busy();
+        self.be_busy();
         if matches!(self.session.poll(), Action::Close(Chan::Data)) {
             // The peer does not take what would tell it the end: closing closes all the same.
             self.channels.close_data();

@@ -19,6 +19,7 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
         counts_workers: false,
         variant: false,
         concurrent: true,
+        needs: None,
         version: None,
         protocols: Vec::new(),
         program: PathBuf::new(),
@@ -93,6 +94,7 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
         block,
         position: 1,
         failure: None,
+        unavailable: None,
         faults: Vec::new(),
         outcome: Some(Outcome {
             requests: rate as u64,

@@ -21,6 +21,7 @@ fn contestant(name: &str, script: &str) -> Contestant {
         counts_workers: false,
         variant: false,
         concurrent: true,
+        needs: None,
         version: None,
         protocols: Vec::new(),
         program: PathBuf::from("/bin/sh"),
@@ -101,6 +102,25 @@ fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
     assert!(cells[2].outcome.as_ref().unwrap().requests > 0);
     // The sleep that it waited for is an orphan now.
     assert_eq!(cells[2].faults, ["left 1 processes behind: killed"]);
+}
+
+#[test]
+fn what_a_machine_has_not_is_not_available_there_and_nothing_wrong() {
+    let script = "echo no luck here >&2; exit 2";
+    let needs = Some("luck".to_owned());
+    let contestants =
+        vec![Contestant { needs, ..contestant("needy", script) }, contestant("refusing", script)];
+    let folder = tempfile::tempdir().unwrap();
+    let header = header(contestants, 1);
+    let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
+    run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
+
+    let mut cells = Run::<Cell>::read(writer.folder()).unwrap().cells;
+    cells.sort_by(|a, b| a.contestant.cmp(&b.contestant));
+    let words = "ended before it was ready: exit status: 2; its last words: no luck here";
+    assert_eq!(cells[0].unavailable.as_deref(), Some(words));
+    assert_eq!(cells[0].wrongs(), Vec::<String>::new());
+    assert_eq!((cells[1].unavailable.as_deref(), cells[1].failure.as_deref()), (None, Some(words)));
 }
 
 #[test]

@@ -2,15 +2,6 @@
 
 use crate::schedule::Schedule;
 
-/// The response time at a quantile, in seconds, of a server that answers at once but for one stall,
-/// when requests are sent at a constant rate: those of the stall wait for its end, and their times
-/// are spread evenly from nothing to its length.
-pub(super) fn stalled(quantile: f64, rate: f64, measured_s: f64, stall_s: f64) -> f64 {
-    let (all, stalled) = (rate * measured_s, rate * stall_s);
-    let rank = quantile * all - (all - stalled);
-    (rank / rate).max(0.0)
-}
-
 /// The response times in seconds of arrivals within `measured_s`, in order of their length, where
 /// nothing is answered within `stall_s`, and at once before and after.
 pub(super) fn stalled_arrivals(
@@ -50,21 +41,28 @@ pub(super) fn exponential(quantile: f64, mean: f64) -> f64 {
 }
 
 /// The response times in seconds of arrivals from `from_s` to `to_s`, in order of their length,
-/// when one connection serves all of them and takes as long for each (Lindley's recursion).
-pub(super) fn queue(mut schedule: Schedule, service_s: f64, from_s: f64, to_s: f64) -> Vec<f64> {
+/// when one connection serves one after the other, each for as long as `services_s` says (Lindley's
+/// recursion). What nobody has served is left out.
+pub(super) fn queue(
+    mut schedule: Schedule,
+    services_s: impl IntoIterator<Item = f64>,
+    from_s: f64,
+    to_s: f64,
+) -> Vec<f64> {
     let mut free_s = 0.0_f64;
     let mut responses = Vec::new();
-    loop {
+    for service_s in services_s {
         let due_s = schedule.pass() as f64 / 1e9;
         if due_s >= to_s {
-            responses.sort_by(f64::total_cmp);
-            return responses;
+            break;
         }
         free_s = free_s.max(due_s) + service_s;
         if due_s >= from_s {
             responses.push(free_s - due_s);
         }
     }
+    responses.sort_by(f64::total_cmp);
+    responses
 }
 
 #[cfg(test)]
@@ -73,10 +71,23 @@ mod tests {
     use crate::rate::Rate;
     use crate::schedule::{Arrivals, Offer, steady};
 
+    /// The response time at a quantile, in seconds, of a server that answers at once but for one
+    /// stall, when requests are sent at a constant rate: those of the stall wait for its end, and
+    /// their times are spread evenly from nothing to its length.
+    fn stalled(quantile: f64, rate: f64, measured_s: f64, stall_s: f64) -> f64 {
+        let (all, stalled) = (rate * measured_s, rate * stall_s);
+        let rank = quantile * all - (all - stalled);
+        (rank / rate).max(0.0)
+    }
+
+    fn schedule(arrivals: Arrivals) -> Schedule {
+        steady(&Rate::Constant(1000.0), arrivals, 1)
+    }
+
     /// Plays a stall in virtual time with the schedule and the backlog of the engine: `connections`
     /// that answer at once, but not from 5 s to 6 s. Gives response and service times in seconds.
-    fn play(rate: f64, connections: usize, backlog: usize) -> (Vec<f64>, Vec<f64>, u64) {
-        let schedule = steady(&Rate::Constant(rate), Arrivals::Constant, 1);
+    fn play(arrivals: Arrivals, connections: usize, backlog: usize) -> (Vec<f64>, Vec<f64>, u64) {
+        let schedule = schedule(arrivals);
         let mut offer = Offer::new(schedule, backlog);
         offer.count_from(0);
         let (mut responses, mut services) = (Vec::new(), Vec::new());
@@ -111,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_stall_of_a_second_is_seen_by_every_request_that_should_have_been_sent() {
-        let (responses, services, shed) = play(1000.0, 64, 10_000);
+        let (responses, services, shed) = play(Arrivals::Constant, 64, 10_000);
         assert_eq!((responses.len(), shed), (10_000, 0));
         for quantile in [0.5, 0.9, 0.95, 0.99, 0.999, 1.0] {
             let expected = stalled(quantile, 1000.0, 10.0, 1.0);
@@ -128,22 +139,34 @@ mod tests {
 
     #[test]
     fn what_a_stall_does_to_arrivals_is_what_the_formula_says() {
-        let schedule = steady(&Rate::Constant(1000.0), Arrivals::Constant, 1);
-        let responses = stalled_arrivals(schedule, (5.0, 6.0), (1.0, 11.0));
+        let constant = schedule(Arrivals::Constant);
+        let responses = stalled_arrivals(constant, (5.0, 6.0), (1.0, 11.0));
         for quantile in [0.5, 0.9, 0.95, 0.99, 1.0] {
             let expected = stalled(quantile, 1000.0, 10.0, 1.0);
             assert!((at(&responses, quantile) - expected).abs() < 0.0011, "{quantile}");
         }
         // About a tenth of random arrivals wait, too, and evenly up to a second.
-        let schedule = steady(&Rate::Constant(1000.0), Arrivals::Poisson, 1);
-        let responses = stalled_arrivals(schedule, (5.0, 6.0), (1.0, 11.0));
+        let poisson = schedule(Arrivals::Poisson);
+        let responses = stalled_arrivals(poisson, (5.0, 6.0), (1.0, 11.0));
         assert!((at(&responses, 0.95) - 0.5).abs() < 0.05);
         assert!((at(&responses, 0.99) - 0.9).abs() < 0.05);
     }
 
     #[test]
+    fn random_arrivals_see_the_stall_as_arithmetic_says() {
+        let (responses, _, shed) = play(Arrivals::Poisson, 64, 10_000);
+        let expected = stalled_arrivals(schedule(Arrivals::Poisson), (5.0, 6.0), (0.0, 10.0));
+        assert!(responses.len().abs_diff(expected.len()) <= 2 && shed == 0);
+        for quantile in [0.5, 0.9, 0.95, 0.99, 1.0] {
+            let (found, expected) = (at(&responses, quantile), at(&expected, quantile));
+            // What is due in the millisecond before the stall meets it here.
+            assert!((found - expected).abs() < 0.01, "{quantile}: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
     fn without_a_backlog_the_stall_is_counted_as_shed() {
-        let (responses, _, shed) = play(1000.0, 64, 0);
+        let (responses, _, shed) = play(Arrivals::Constant, 64, 0);
         assert_eq!((responses.len(), shed), (10_000 - (1000 - 64), 1000 - 64));
     }
 
@@ -151,7 +174,7 @@ mod tests {
     fn one_connection_is_the_queue_that_theory_knows() {
         // M/D/1 at half its capacity: the mean is service · (1 + load / (2 · (1 - load))).
         let schedule = steady(&Rate::Constant(50.0), Arrivals::Poisson, 3);
-        let responses = queue(schedule, 0.01, 0.0, 20_000.0);
+        let responses = queue(schedule, std::iter::repeat(0.01), 0.0, 20_000.0);
         let mean = responses.iter().sum::<f64>() / responses.len() as f64;
         assert!((mean - 0.015).abs() < 0.0002, "{mean}");
     }

@@ -3,13 +3,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const END_OF_REQUEST: &[u8] = b"\r\n\r\n";
+const REMEMBERED: usize = 10_000;
 /// What the golden ratio adds to 1: multiples of it, modulo 1, fill the unit interval evenly.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
@@ -31,6 +32,7 @@ pub(super) enum Latency {
 
 pub(super) struct Server {
     address: SocketAddr,
+    clerk: Arc<Clerk>,
     stop: Arc<AtomicBool>,
 }
 
@@ -39,8 +41,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let clerk = Arc::new(Clerk { latency, start: Instant::now(), served: AtomicU64::new(0) });
-        let stops = Arc::clone(&stop);
+        let clerk = Arc::new(Clerk {
+            latency,
+            start: Instant::now(),
+            begun: AtomicU64::new(0),
+            served: Mutex::default(),
+        });
+        let (stops, clerks) = (Arc::clone(&stop), Arc::clone(&clerk));
         thread::Builder::new().name("test-server".to_owned()).spawn(move || {
             for stream in listener.incoming() {
                 if stops.load(Ordering::Relaxed) {
@@ -48,16 +55,22 @@ impl Server {
                 }
                 // A connection that fails ends, and the client tells of it.
                 let Ok(stream) = stream else { continue };
-                let clerk = Arc::clone(&clerk);
+                let clerk = Arc::clone(&clerks);
                 let converse = move || clerk.converse(stream);
                 let _ = thread::Builder::new().spawn(converse);
             }
         })?;
-        Ok(Self { address, stop })
+        Ok(Self { address, clerk, stop })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How long each reply has really taken, in the order in which they were sent; at most
+    /// [`REMEMBERED`] of them.
+    pub(super) fn served(&self) -> Vec<Duration> {
+        self.clerk.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -72,7 +85,8 @@ impl Drop for Server {
 struct Clerk {
     latency: Latency,
     start: Instant,
-    served: AtomicU64,
+    begun: AtomicU64,
+    served: Mutex<Vec<Duration>>,
 }
 
 impl Clerk {
@@ -97,8 +111,16 @@ impl Clerk {
                     matched = 0;
                     self.wait(came);
                     stream.write_all(REPLY)?;
+                    self.remember(came.elapsed());
                 }
             }
+        }
+    }
+
+    fn remember(&self, time: Duration) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if served.len() < REMEMBERED {
+            served.push(time);
         }
     }
 
@@ -107,7 +129,7 @@ impl Clerk {
             Latency::None => return,
             Latency::Fixed(time) => came + time,
             Latency::Exponential(mean) => {
-                let number = self.served.fetch_add(1, Ordering::Relaxed);
+                let number = self.begun.fetch_add(1, Ordering::Relaxed);
                 let share = ((number as f64 + 0.5) * GOLDEN).fract();
                 came + mean.mul_f64(-(1.0 - share).ln())
             }

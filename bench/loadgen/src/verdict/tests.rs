@@ -141,6 +141,9 @@ fn the_weightiest_objection_is_the_verdict_and_the_others_are_kept() {
     assert_eq!(verdict.word, Word::ClientBound);
     assert_eq!(verdict.also.len(), 1);
     assert!(verdict.also[0].starts_with("NOISY"));
+    assert!(verdict.objection(Word::Noisy).unwrap().starts_with("the hypervisor"));
+    assert_eq!(verdict.objection(Word::ClientBound), Some(verdict.reason.as_str()));
+    assert_eq!(verdict.objection(Word::Errors), None);
 }
 
 #[test]
