@@ -75,13 +75,9 @@ impl<Work: Fn(usize)> Crew<Work> {
         Ok(Crew { children: Children::new()?, missing: (0..count).collect(), work })
     }
 
-    /// Whether that worker is there.
-    pub fn has(&self, worker: usize) -> bool {
-        !self.missing.contains(&worker)
-    }
-
-    /// Makes whoever is missing, as far as the machine lets it, without waiting for anybody's end.
-    pub fn tend(&mut self) {
+    /// Makes whoever is missing, as far as the machine lets it, without waiting for anybody's end;
+    /// who is missing still.
+    pub fn tend(&mut self) -> &BTreeSet<usize> {
         while let Some(ended) = self.children.next_ended() {
             self.miss(ended);
         }
@@ -91,10 +87,12 @@ impl<Work: Fn(usize)> Crew<Work> {
                 (self.work)(worker);
             };
             if let Err(error) = self.children.fork((), work, |()| (worker, Instant::now())) {
-                return back_off(&error);
+                back_off(&error);
+                break;
             }
             self.missing.remove(&worker);
         }
+        &self.missing
     }
 
     /// Replaces whoever dies, until the server leaves.

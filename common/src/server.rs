@@ -30,7 +30,7 @@ use crate::ports::Passive;
 use crate::protocol::Protocol;
 use crate::session::{Session, Settings, SharedSettings};
 use crate::sockets::is_transient;
-use crate::source::{Outbox, Source, listen};
+use crate::source::{Outbox, Source, bind};
 use crate::tally;
 use crate::users::Users;
 
@@ -129,7 +129,11 @@ impl Server {
             options.guestbook.as_deref().map(|file| Guestbook::open(file, &options.root));
         let guestbook = guestbook.transpose().map_err(|mistake| mistake.to_string())?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
-        let listener = listen(options.listen, options.backlog, idle_timeout, false)
+        let listener = bind(options.listen, idle_timeout, false)
+            .and_then(|listener| {
+                SockRef::from(&listener).listen(options.backlog)?;
+                Ok(listener)
+            })
             .map_err(|error| cannot_listen(options, &error))?;
         drain::install(descriptors_max as usize, Duration::from_secs(options.grace))
             .map_err(|error| format!("cannot take over signals: {error}"))?;
@@ -173,16 +177,31 @@ impl Server {
         })
     }
 
-    /// The same server on another listening socket at the same address, between which the kernel
-    /// shares new connections out (`SO_REUSEPORT`, socket(7)). Each must be accepted from. To be
-    /// made before workers are forked, so that a signal reaches it through its parent.
-    pub fn sibling(&self) -> io::Result<&'static Server> {
+    /// This server and others like it, one for each of so many workers, each on a listening socket
+    /// of its own, between which the kernel shares new connections out (`SO_REUSEPORT`, socket(7)).
+    /// A sibling has none before its worker is there, and [`opens`](Self::open) it. To be made
+    /// before workers are forked, so that a signal reaches it through its parent, and what waits in
+    /// it outlives the worker.
+    pub fn siblings(&'static self, count: usize) -> io::Result<Vec<&'static Server>> {
+        (0..count).map(|worker| if worker == 0 { Ok(self) } else { self.sibling() }).collect()
+    }
+
+    fn sibling(&self) -> io::Result<&'static Server> {
         let own = SockRef::from(&self.source);
         // Not before it is bound: a port that somebody else has would be shared with them.
         own.set_reuse_port(true)?;
         let address = own.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        let listener = listen(address, self.backlog, self.settings.idle_timeout, true)?;
-        Ok(self.with(Source::Listener(listener)))
+        let listener = bind(address, self.settings.idle_timeout, true)?;
+        Ok(self.with(Source::Sibling(listener)))
+    }
+
+    /// Has a sibling listen: what it has of the port's connections would wait in vain before. Again
+    /// for one that listens, it changes nothing.
+    pub fn open(&self) -> io::Result<()> {
+        match &self.source {
+            Source::Sibling(socket) => SockRef::from(socket).listen(self.backlog),
+            Source::Listener(_) | Source::Inbox(_) => Ok(()),
+        }
     }
 
     /// The same server for a worker that takes connections from whoever accepts them. To be made
@@ -291,9 +310,10 @@ impl Server {
         !(is_draining() && drain::live() == 0)
     }
 
-    /// The listening socket for a reactor to watch; from now on it does not block. It becomes
-    /// readable also when the server is leaving.
+    /// The listening socket for a reactor to watch, which [`opens`](Self::open) it; from now on it
+    /// does not block. It becomes readable also when the server is leaving.
     pub fn watch(&self) -> io::Result<RawFd> {
+        self.open()?;
         SockRef::from(&self.source).set_nonblocking(true)?;
         Ok(self.source.as_fd().as_raw_fd())
     }

@@ -30,6 +30,8 @@ const OUTBOX_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) enum Source {
     Listener(TcpListener),
+    /// One that listens when there is a worker for it, and not before.
+    Sibling(TcpListener),
     /// The end of an [`Outbox`].
     Inbox(Socket),
 }
@@ -38,7 +40,7 @@ impl Source {
     /// Takes one, with these flags of accept4(2). `EINVAL` says that no more will come.
     pub(crate) fn accept(&self, flags: i32) -> io::Result<(TcpStream, IpAddr)> {
         match self {
-            Source::Listener(listener) => accept(listener, flags),
+            Source::Listener(listener) | Source::Sibling(listener) => accept(listener, flags),
             Source::Inbox(inbox) => {
                 let socket = receive(inbox.as_fd())?;
                 // Whoever has vanished meanwhile has no address.
@@ -54,17 +56,17 @@ impl Source {
 impl AsFd for Source {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Source::Listener(listener) => listener.as_fd(),
+            Source::Listener(listener) | Source::Sibling(listener) => listener.as_fd(),
             Source::Inbox(inbox) => inbox.as_fd(),
         }
     }
 }
 
-/// Accepted sockets inherit the options and the timeouts, which saves system calls for each of
-/// them. (The timeout also makes a blocking `accept` return now and then, which it may.)
-pub(crate) fn listen(
+/// A socket to listen with, which does not yet. Accepted sockets inherit the options and the
+/// timeouts, which saves system calls for each of them. (The timeout also makes a blocking `accept`
+/// return now and then, which it may.)
+pub(crate) fn bind(
     address: SocketAddr,
-    backlog: i32,
     idle_timeout: Duration,
     reuse_port: bool,
 ) -> io::Result<TcpListener> {
@@ -79,7 +81,6 @@ pub(crate) fn listen(
     // kernel's timeout begins anew with each of the writes that a reply is sent in.
     socket.set_write_timeout(Some(BRIEF))?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
     Ok(socket.into())
 }
 

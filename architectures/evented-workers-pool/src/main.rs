@@ -12,30 +12,22 @@
 //! queue. `async-tasks` answers the first.
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use common::Workers;
 use common::crew::Threads;
-use common::{Server, Workers};
 use evented_pool::{Flags, jobs};
-
-/// What each reactor takes connections from: known when it is known how many there are.
-static SOURCES: OnceLock<Vec<&'static Server>> = OnceLock::new();
 
 fn main() -> ExitCode {
     let workers = Workers::Many(common::processors());
     common::serve_with(&common::architecture!(workers), |server, flags: Flags| {
         let pool = Arc::new(flags.pool()?);
+        let sources = server.siblings(server.workers())?;
         let threads = Threads::spawn(server.workers(), move |worker| {
-            let source = SOURCES.wait()[worker];
-            if let Err(error) = evented::run_with(source, evented::watch, jobs(&pool)) {
+            if let Err(error) = evented::run_with(sources[worker], evented::watch, jobs(&pool)) {
                 tracing::error!(%error, "a reactor cannot go on");
             }
         })?;
-        let mut sources = vec![server];
-        while sources.len() < threads.count() {
-            sources.push(server.sibling()?);
-        }
-        SOURCES.get_or_init(|| sources);
         threads.join();
         Ok(())
     })

@@ -34,17 +34,14 @@ impl Accept {
         count: usize,
         said: &Sources,
     ) -> io::Result<Acceptor> {
-        let mut outboxes = Vec::new();
-        let sources = (0..count).map(|worker| match self {
-            Accept::Shared | Accept::Exclusive => Ok(server),
-            Accept::Reuseport if worker == 0 => Ok(server),
-            Accept::Reuseport => server.sibling(),
-            Accept::RoundRobin | Accept::Least => server.inbox(worker).map(|(outbox, inbox)| {
-                outboxes.push(outbox);
-                inbox
-            }),
-        });
-        let sources = sources.collect::<io::Result<_>>()?;
+        let (outboxes, sources) = match self {
+            Accept::Shared | Accept::Exclusive => (Vec::new(), vec![server; count]),
+            Accept::Reuseport => (Vec::new(), server.siblings(count)?),
+            Accept::RoundRobin | Accept::Least => {
+                let both = (0..count).map(|worker| server.inbox(worker));
+                both.collect::<io::Result<_>>()?
+            }
+        };
         said.get_or_init(|| sources);
         Ok(Acceptor { server, outboxes, least: self == Accept::Least })
     }

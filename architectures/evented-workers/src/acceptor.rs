@@ -1,5 +1,7 @@
 //! One that accepts for all, and decides which reactor gets a connection.
 
+use std::collections::BTreeSet;
+
 use common::{Outbox, Server};
 
 /// Accepts, and passes connections on.
@@ -11,14 +13,23 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Does so until the server leaves, and `tend` before and between; nothing where reactors do it
-    /// themselves.
-    pub(crate) fn run(&self, mut tend: impl FnMut()) {
-        for turn in (0..self.outboxes.len()).cycle() {
-            let Some(connection) = self.server.accept_to_pass(&mut tend) else { return };
-            let least = self.outboxes.iter().min_by_key(|outbox| outbox.open());
-            let outbox = least.filter(|_| self.least).unwrap_or(&self.outboxes[turn]);
-            outbox.pass(&connection, &mut tend);
+    /// Does so until the server leaves; nothing where reactors do it themselves. `tend` is done
+    /// before and between, and tells who is missing.
+    pub(crate) fn run(&self, mut tend: impl FnMut() -> BTreeSet<usize>) {
+        let mut turn = 0;
+        while !self.outboxes.is_empty() {
+            let mut missing = BTreeSet::new();
+            let accepted = self.server.accept_to_pass(|| missing = tend());
+            let Some(connection) = accepted else { return };
+            let count = self.outboxes.len();
+            let in_turn = (turn..turn + count).map(|worker| worker % count);
+            let mut there = in_turn.filter(|worker| !missing.contains(worker));
+            let least = |worker: &usize| self.outboxes[*worker].open();
+            let next = if self.least { there.min_by_key(least) } else { there.next() };
+            // Without anybody, it waits for whoever comes first.
+            let worker = next.unwrap_or(turn);
+            turn = (worker + 1) % count;
+            self.outboxes[worker].pass(&connection, || drop(tend()));
         }
     }
 }

@@ -46,12 +46,12 @@ fn main() -> ExitCode {
             Kind::Processes => {
                 let acceptor = flags.accept.sources(server, server.workers(), &SOURCES)?;
                 let mut crew = Crew::new(server.workers(), reactor)?;
-                acceptor.run(|| crew.tend());
+                acceptor.run(|| crew.tend().clone());
                 crew.supervise();
             }
             Kind::Threads => {
                 let threads = Threads::spawn(server.workers(), reactor)?;
-                flags.accept.sources(server, threads.count(), &SOURCES)?.run(|| {});
+                flags.accept.sources(server, threads.count(), &SOURCES)?.run(Default::default);
                 threads.join();
             }
         }

@@ -1,7 +1,6 @@
 //! How a connection comes to its worker: Stevens's designs 2 to 5 and what came after.
 
 use std::io;
-use std::iter::once;
 
 use common::{Outbox, Server};
 
@@ -34,10 +33,7 @@ impl Accept {
                 let (outbox, inbox) = server.inbox(0)?;
                 (vec![inbox; count], Some(outbox))
             }
-            Accept::Reuseport => {
-                let others = (1..count).map(|_| server.sibling());
-                (once(Ok(server)).chain(others).collect::<io::Result<_>>()?, None)
-            }
+            Accept::Reuseport => (server.siblings(count)?, None),
             _ => (vec![server; count], None),
         })
     }

@@ -40,10 +40,13 @@ fn main() -> ExitCode {
     common::serve_with(&common::architecture!(Workers::Many(WORKERS)), |server, flags: Flags| {
         let (sources, outbox) = flags.accept.sources(server)?;
         let turn = Turn::new(flags.accept)?;
-        let mut crew = Crew::new(server.workers(), |worker: usize| turn.work(sources[worker]))?;
+        let mut crew = Crew::new(server.workers(), |worker: usize| match sources[worker].open() {
+            Ok(()) => turn.work(sources[worker]),
+            Err(error) => common::back_off(&error),
+        })?;
         if let Some(outbox) = outbox {
-            while let Some(connection) = server.accept_to_pass(|| crew.tend()) {
-                outbox.pass(&connection, || crew.tend());
+            while let Some(connection) = server.accept_to_pass(|| _ = crew.tend()) {
+                outbox.pass(&connection, || _ = crew.tend());
             }
         }
         crew.supervise();

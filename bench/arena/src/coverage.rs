@@ -7,7 +7,7 @@ use crate::Usage;
 use crate::catalogue::Catalogue;
 
 /// A source by the letter that manifests name it with. Behind it may be a number of its own.
-const SOURCES: [(char, &str, &str); 7] = [
+const SOURCES: [(char, &str, &str); 8] = [
     ('B', "Storimer", "Jesse Storimer, *Working With TCP Sockets*, part 3: its architectures"),
     (
         'U',
@@ -28,6 +28,7 @@ const SOURCES: [(char, &str, &str); 7] = [
         "Schmidt",
         "Schmidt et al., *Pattern-Oriented Software Architecture*, vol. 2 (2000): its patterns",
     ),
+    ('N', "newer", "what came after these books: its page says from where"),
 ];
 
 /// The whole text.

@@ -216,17 +216,13 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         }
     }
     println!(
-        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers):"
+        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers, v with \
+         variants):"
     );
     for one in workloads {
-        let mark = if one.quick {
-            '*'
-        } else if one.peers {
-            '+'
-        } else {
-            ' '
-        };
-        println!("{mark} {:24} {}", one.name, one.title);
+        let marks = [(one.quick, '*'), (one.peers, '+'), (one.variants, 'v')];
+        let marks: String = marks.iter().map(|(is, mark)| if *is { *mark } else { ' ' }).collect();
+        println!("{marks} {:24} {}", one.name, one.title);
     }
 }
 

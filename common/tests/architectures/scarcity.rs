@@ -94,7 +94,9 @@ fn without_processes_or_threads_a_server_goes_on_with_those_it_has() {
         let own = architecture.command();
         let mut command = Command::new("prlimit");
         command.args([TASKS, "--"]).arg(own.get_program()).args(own.get_args()).uid(user);
-        let server = Server::start_with(command, &architecture, &[]);
+        let workers: &[&str] =
+            if architecture.has_many_workers { &["--workers", "8"] } else { &[] };
+        let server = Server::start_with(command, &architecture, workers);
         // More clients than there can be workers: each is served, or told at once that it is not.
         for _ in 0..20 {
             let mut first = Vec::new();

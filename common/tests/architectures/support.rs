@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -32,16 +33,18 @@ pub(crate) struct Architecture {
     pub(crate) arguments: Vec<String>,
 }
 
-/// Every architecture, from cargo's metadata; only those that the variable ARCHITECTURES names, if
-/// it is there.
+/// Every architecture that this machine has what it needs for, from cargo's metadata; only those
+/// that the variable ARCHITECTURES names, if it is there.
 pub(crate) fn architectures() -> Vec<Architecture> {
-    found().into_iter().filter(|one| one.arguments.is_empty()).collect()
+    FOUND.iter().filter(|one| one.arguments.is_empty()).cloned().collect()
 }
 
 /// Their variants likewise.
 pub(crate) fn variants() -> Vec<Architecture> {
-    found().into_iter().filter(|one| !one.arguments.is_empty()).collect()
+    FOUND.iter().filter(|one| !one.arguments.is_empty()).cloned().collect()
 }
+
+static FOUND: LazyLock<Vec<Architecture>> = LazyLock::new(found);
 
 fn found() -> Vec<Architecture> {
     let metadata = cargo_metadata::MetadataCommand::new()
@@ -59,7 +62,7 @@ fn found() -> Vec<Architecture> {
             let program = folder.join(&name);
             assert!(program.exists(), "{} is not built: make build", program.display());
             let architecture = Architecture {
-                concurrent: declared["concurrent"] == true,
+                concurrent: declared["concurrent"] != false,
                 about: package.description.clone().unwrap_or_default(),
                 has_many_workers: declared["workers"] != "none",
                 has_one_each: declared["workers"] == "many",
@@ -67,6 +70,9 @@ fn found() -> Vec<Architecture> {
                 program,
                 arguments: Vec::new(),
             };
+            if !declared["needs"].is_null() && !architecture.is_available() {
+                return None;
+            }
             let variants = declared["variants"].as_array().into_iter().flatten();
             let variants: Vec<_> = variants.map(|one| architecture.variant(one)).collect();
             Some(std::iter::once(architecture).chain(variants))
@@ -245,6 +251,16 @@ impl Architecture {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         command
+    }
+
+    /// Whether this machine has what it needs; what is missing is said.
+    fn is_available(&self) -> bool {
+        let asked = self.command().arg("--help").output().unwrap();
+        if !asked.status.success() {
+            let why = String::from_utf8_lossy(&asked.stderr);
+            eprintln!("SKIPPED: {} is not available: {}", self.name, why.trim());
+        }
+        asked.status.success()
     }
 
     fn variant(&self, declared: &serde_json::Value) -> Self {
