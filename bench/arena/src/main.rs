@@ -7,6 +7,7 @@ mod accounting;
 mod calibration;
 mod catalogue;
 mod contestant;
+mod coverage;
 mod definition;
 mod machine;
 mod peer;
@@ -16,6 +17,7 @@ mod record;
 mod report;
 mod run;
 mod sample;
+mod shares;
 mod stage;
 mod stats;
 mod syscalls;
@@ -83,7 +85,11 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     /// Names the architectures and the workloads
-    List,
+    List {
+        /// Print what books and papers know of which architecture: architectures/README.md
+        #[arg(long)]
+        coverage: bool,
+    },
     /// Measures, records, reports
     Run(RunOptions),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
@@ -107,6 +113,9 @@ struct RunOptions {
     /// Only this architecture (may be repeated) [default: all]
     #[arg(long, value_name = "NAME")]
     architecture: Vec<String>,
+    /// Also the variants of architectures
+    #[arg(long)]
+    variants: bool,
     /// Beside the servers of other people that are on this machine
     #[arg(long)]
     peers: bool,
@@ -164,7 +173,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
     let peers = line.contestants.unwrap_or_else(|| catalogue.root.join("bench/contestants"));
     match line.command {
-        Command::List => {
+        Command::List { coverage: true } => {
+            print!("{}", coverage::text(&catalogue)?);
+            Ok(0)
+        }
+        Command::List { coverage: false } => {
             list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?);
             Ok(0)
         }
@@ -190,6 +203,10 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
     for one in &catalogue.architectures {
         println!("  {:24} {}", one.name, one.description);
     }
+    println!("\nVariants (run where they are named, and with --variants):");
+    for one in &catalogue.variants {
+        println!("  {:28} {}", one.name, one.description);
+    }
     println!("\nFloors:");
     for one in &catalogue.floors {
         println!("  {:24} {}", one.name, one.description);
@@ -203,17 +220,13 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         }
     }
     println!(
-        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers):"
+        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers, v with \
+         variants):"
     );
     for one in workloads {
-        let mark = if one.quick {
-            '*'
-        } else if one.peers {
-            '+'
-        } else {
-            ' '
-        };
-        println!("{mark} {:24} {}", one.name, one.title);
+        let marks = [(one.quick, '*'), (one.peers, '+'), (one.variants, 'v')];
+        let marks: String = marks.iter().map(|(is, mark)| if *is { *mark } else { ' ' }).collect();
+        println!("{marks} {:24} {}", one.name, one.title);
     }
 }
 
@@ -247,6 +260,7 @@ fn measure(
     let chosen_by_hand = own_folder
         || !options.workload.is_empty()
         || !options.architecture.is_empty()
+        || options.variants
         || !options.peer.is_empty()
         || options.blocks.is_some()
         || options.seconds.is_some();
@@ -263,8 +277,13 @@ fn measure(
         let seconds = options.seconds.map(|seconds| seconds * 1000);
         workload.duration_ms = seconds.unwrap_or(workload.duration_ms);
     }
-    let all = &catalogue.architectures;
-    let mut contestants = pick("architecture", all, &options.architecture, |one| &one.name)?;
+    let all = catalogue.with_variants();
+    let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
+    let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
+    for workload in &mut workloads {
+        workload.variants |= options.variants || named;
+    }
+    contestants.retain(|one| !one.variant || workloads.iter().any(|workload| workload.variants));
     if workloads.iter().any(|workload| workload.floor) {
         contestants.extend(catalogue.floors.clone());
     }
@@ -391,12 +410,13 @@ fn interrupted_by_signals() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
-    require_programs(&catalogue.architectures)?;
+    let all = catalogue.with_variants();
+    require_programs(&all)?;
     let stop = interrupted_by_signals()?;
     let stage = Stage::new(Placement::unpinned(), None, CHECK_FILE_BYTES)?;
     let root = stage.root_with_file("check.bin", CHECK_FILE_BYTES)?;
     let mut wrong = 0;
-    for contestant in &catalogue.architectures {
+    for contestant in &all {
         for protocol in PROTOCOLS {
             if stop.load(Ordering::SeqCst) {
                 return Ok(INTERRUPTED);
@@ -406,7 +426,7 @@ fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
                 Ok(faults) => (faults.clone(), faults.join("; ")),
                 Err(unavailable) => (Vec::new(), format!("not available: {unavailable:#}")),
             };
-            println!("{:24} {:6} {verdict}", contestant.name, protocol_name(protocol));
+            println!("{:28} {:6} {verdict}", contestant.name, protocol_name(protocol));
             wrong += faults.len();
         }
     }

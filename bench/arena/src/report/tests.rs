@@ -18,6 +18,8 @@ pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contest
         io,
         floor,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         needs: None,
         version: None,
@@ -58,6 +60,7 @@ pub(super) fn workload(name: &str) -> Workload {
         backend: false,
         quick: true,
         peers: false,
+        variants: false,
     }
 }
 
