@@ -4,6 +4,7 @@ mod calibration;
 mod terminal;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
+use crate::machine::Counting;
 use crate::record::{Header, Run, read_all};
 use crate::stats::{Blocks, Comparison, compare, spread};
 use crate::table::{Line, Table, Verdict, lines, number, table};
@@ -278,9 +280,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
     };
     let congestion = told("congestion control", &machine.congestion_control);
     let files = told("files served from", &machine.served_from);
+    let accounting = told("processor time counted by", &machine.accounting);
     let mut text = format!(
         "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit \
-         {}{congestion}; {placement}{files}. Started {}, seed {}.",
+         {}{congestion}; {placement}{files}{accounting}. Started {}, seed {}.",
         machine.cpu,
         machine.cores,
         machine.memory_mib,
@@ -291,6 +294,9 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if let Some(Counting::Refused(why)) = &machine.syscalls {
+        write!(text, " System calls were not counted: {why}.").expect("a string takes all");
+    }
     for sentence in disturbances {
         text.push(' ');
         text.push_str(sentence);

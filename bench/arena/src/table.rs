@@ -85,7 +85,14 @@ pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
 /// The table of one workload.
 pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
     let lines = lines(run, workload);
-    let columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
+    let mut columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
+    if lines.iter().any(|line| line.syscalls().is_some()) {
+        let after = columns.iter().position(|(name, _)| *name == SWITCHES).map_or(0, |at| at + 1);
+        let column: Column = (Unit::of(workload).syscalls_column(), |line, _| {
+            line.syscalls().map_or(NOTHING.to_owned(), number)
+        });
+        columns.insert(after, column);
+    }
     let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
     // They are ranked, and serving few is cheap but no yardstick.
     let ours = ours.find(|line| line.served_all() && line.standing().is_some());
@@ -144,7 +151,7 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         columns.push(("p99 µs", |line, _| middle(line.latency(|one| one.service_us.p99))));
         columns.push(("served", |line, _| line.served_text()));
     }
-    columns.push(("switches/request", |line, _| line.switches_text()));
+    columns.push((SWITCHES, |line, _| line.switches_text()));
     columns.push(("PSS MiB", |line, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
     if workload.idle_ones_log_in() {
         columns.push(("idle held", |line, _| line.idle_text()));
@@ -167,6 +174,8 @@ const OPEN_COLUMNS: [Column; 6] = [
     ("shed", |line, _| line.most(|outcome| outcome.shed)),
     ("never served", |line, _| line.most(|outcome| outcome.connections_never_served as u64)),
 ];
+/// Behind it stand the system calls, where they were counted.
+const SWITCHES: &str = "switches/request";
 /// What an open loop is ranked by beside the CPU.
 pub(crate) const RESPONSE_P99: &str = "response p99 µs";
 
@@ -360,6 +369,11 @@ impl Line<'_> {
             Some(spread) => format!("{mark}{}", number(spread.median)),
             None => NOTHING.to_owned(),
         }
+    }
+
+    /// System calls for each request or megabyte, from the first cell that has them.
+    fn syscalls(&self) -> Option<f64> {
+        self.cells.iter().find_map(|cell| cell.syscalls)
     }
 
     /// Of the block in which the fewest connections were served.

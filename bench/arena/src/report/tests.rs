@@ -73,6 +73,8 @@ pub(super) fn machine() -> Machine {
         backlog_limit: "4096".to_owned(),
         placement: Placement { server: Some(0), client: Some(1), siblings: false },
         congestion_control: String::new(),
+        accounting: String::new(),
+        syscalls: None,
         served_from: String::new(),
     }
 }
@@ -96,6 +98,7 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
         failure: None,
         unavailable: None,
         faults: Vec::new(),
+        syscalls: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,
