@@ -58,7 +58,8 @@ pub(crate) struct Options {
     /// The folder that is served
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) root: PathBuf,
-    /// Let anonymous clients store, rename and delete; users have rights of their own
+    /// Let anonymous clients store, rename and delete, and write into the guestbook; users have
+    /// rights of their own
     #[arg(long)]
     pub(crate) writable: bool,
     /// Who may log in to FTP beside anonymous: lines that ftp-user has printed

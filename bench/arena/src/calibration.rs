@@ -23,8 +23,8 @@ pub(crate) use self::client::{Client, clients, word};
 use crate::catalogue::{Catalogue, Contestant, require_programs};
 use crate::progress::Progress;
 use crate::record::Writer;
-use crate::sample::{Counters, Footprint};
-use crate::stage::Stage;
+use crate::sample::Footprint;
+use crate::stage::{Behind, Stage};
 
 /// What keeps connections is asked of the least server there is.
 const FLOOR: &str = "floor-epoll";
@@ -296,7 +296,8 @@ impl<'a> Bench<'a> {
         let name = slot.question.server();
         let server = self.servers.iter().find(|one| one.name == name);
         let server = server.with_context(|| format!("there is no {name} to be the server"))?;
-        let server = self.stage.start(Protocol::Http, server, &self.folder, None, None)?;
+        let server =
+            self.stage.start(Protocol::Http, server, &self.folder, None, &Behind::default())?;
         let target = server.address();
         let (question, limit) = (slot.question, plan.limit(slot.question));
         let mut command = match &slot.client {
@@ -311,10 +312,10 @@ impl<'a> Bench<'a> {
                 command
             }
         };
-        let before = Counters::read(server.pid());
+        let before = server.counters();
         let weigh = matches!(question, Question::Hold { .. });
         let child = Child::run(&mut command, &self.stage.placement, limit, weigh, stop)?;
-        let after = Counters::read(server.pid());
+        let after = server.counters();
         let nothing = Footprint::default();
         let used = before.until(&after, nothing, nothing);
         let faults = server.stop();

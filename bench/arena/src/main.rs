@@ -3,6 +3,7 @@
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
 //! asked for what there is not, and 130 when it was interrupted.
 
+mod accounting;
 mod calibration;
 mod catalogue;
 mod contestant;
@@ -16,6 +17,7 @@ mod run;
 mod sample;
 mod stage;
 mod stats;
+mod syscalls;
 mod table;
 mod unit;
 mod verify;
@@ -30,15 +32,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use loadgen::Protocol;
+use loadgen::{Method, Protocol};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-use crate::machine::Placement;
+use crate::machine::{Counting, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
-use crate::stage::{Stage, protocol_name};
+use crate::stage::{Behind, Stage, protocol_name};
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -85,7 +87,7 @@ enum Command {
     Run(RunOptions),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
     Calibrate(CalibrateOptions),
-    /// Generates results/README.md from the raw records
+    /// Generates results/README.md, report.html and heat-map.svg from the raw records
     Report {
         /// Where the recorded runs are [default: results of the repository]
         #[arg(long, value_name = "DIR")]
@@ -173,8 +175,9 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
         Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
-            let readme = report::generate(&results)?;
-            println!("{}", readme.display());
+            for file in report::generate(&results)? {
+                println!("{}", file.display());
+            }
             Ok(0)
         }
         Command::Check => check(&catalogue),
@@ -275,12 +278,17 @@ fn measure(
     let room = workloads.iter().map(Workload::room_bytes).sum();
     let mut header = Header::new(started, profile, seed, contestants, workloads);
     header.machine.placement.keep_off_the_server()?;
+    let stage = Stage::new(header.machine.placement.clone(), backend, room)?;
+    stage.describe(&mut header.machine);
+    if profile != "quick" {
+        header.machine.syscalls = Some(match syscalls::allowed() {
+            Ok(()) => Counting::Counted,
+            Err(why) => Counting::Refused(why),
+        });
+    }
     let planned = Duration::from_millis(run::planned_ms(&header));
     let cells = progress::counted(header.planned(), "cell");
     eprintln!("{cells}, about {}", progress::for_people(planned));
-
-    let stage = Stage::new(header.machine.placement.clone(), backend, room)?;
-    header.machine.served_from = stage.served_from();
     let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
     let mut writer = Writer::create(&results, started, header)?;
     run::run(&mut writer, &stage, &stop)?;
@@ -317,7 +325,7 @@ fn calibrate(catalogue: &Catalogue, options: CalibrateOptions) -> anyhow::Result
     header.calibration = Some(plan);
     header.machine.placement.keep_off_the_server()?;
     let stage = Stage::new(header.machine.placement.clone(), None, 0)?;
-    header.machine.served_from = stage.served_from();
+    stage.describe(&mut header.machine);
     let bench = Bench::new(&stage, catalogue)?;
     let cells = progress::counted(header.planned(), "cell");
     eprintln!("{cells}, about {}", progress::for_people(planned));
@@ -419,12 +427,13 @@ fn check_one(
         Protocol::Echo => ("", None),
         Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
-    let mut server = match stage.start(protocol, contestant, root, None, None) {
+    let mut server = match stage.start(protocol, contestant, root, None, &Behind::default()) {
         Ok(server) => server,
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer = verify(server.address(), &Request { protocol, path, expected_bytes });
+    let answer =
+        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

@@ -13,9 +13,10 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 use tempfile::TempDir;
 
+use crate::accounting::Accounting;
 use crate::catalogue::Contestant;
 use crate::contestant::{Launch, READY_DEADLINE, Ready, STOP_DEADLINE, Server};
-use crate::machine::Placement;
+use crate::machine::{Machine, Placement};
 use crate::peer::Peer;
 use crate::workload::Workload;
 
@@ -34,10 +35,20 @@ pub(crate) struct Stage {
     /// Removed with everything in it at the end.
     folder: TempDir,
     pub(crate) placement: Placement,
+    pub(crate) accounting: Accounting,
     /// What `backend` workloads put behind the server.
     backend: Option<Contestant>,
     pub(crate) ready_deadline: Duration,
     pub(crate) stop_deadline: Duration,
+}
+
+/// What stands behind a server that is asked for it.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    /// The server of `/backend`.
+    pub(crate) backend: Option<SocketAddr>,
+    /// The database of `/guestbook`, which is written into.
+    pub(crate) guestbook: Option<PathBuf>,
 }
 
 impl Stage {
@@ -54,17 +65,19 @@ impl Stage {
         Ok(Self {
             folder,
             placement,
+            accounting: Accounting::find(),
             backend,
             ready_deadline: READY_DEADLINE,
             stop_deadline: STOP_DEADLINE,
         })
     }
 
-    /// The folder of its folder, and whether that is memory.
-    pub(crate) fn served_from(&self) -> String {
+    /// Says where files are served from, and what counts.
+    pub(crate) fn describe(&self, machine: &mut Machine) {
         let scratch = self.folder.path().parent().unwrap_or(Path::new("/"));
         let kind = if is_memory(scratch) { "memory" } else { "disk" };
-        format!("{} ({kind})", scratch.display())
+        machine.served_from = format!("{} ({kind})", scratch.display());
+        self.accounting.name().clone_into(&mut machine.accounting);
     }
 
     /// Makes the workload's root and the file in it.
@@ -110,13 +123,14 @@ impl Stage {
         contestant: &Contestant,
         root: &Path,
         workers: Option<usize>,
-        backend: Option<SocketAddr>,
+        behind: &Behind,
     ) -> anyhow::Result<Server> {
         if let Some(peer) = &contestant.peer {
             return self.start_peer(protocol, contestant, peer, root);
         }
         let mut arguments = contestant.arguments.clone();
-        if protocol == Protocol::Ftp && !contestant.floor {
+        let takes_writes = protocol == Protocol::Ftp || behind.guestbook.is_some();
+        if takes_writes && !contestant.floor {
             arguments.push("--writable".to_owned());
         }
         let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
@@ -130,8 +144,11 @@ impl Stage {
         if let Some(workers) = workers.filter(|_| contestant.many_workers) {
             give("--workers", workers.to_string());
         }
-        if let Some(address) = backend {
+        if let Some(address) = behind.backend {
             give("--backend", address.to_string());
+        }
+        if let Some(file) = &behind.guestbook {
+            give("--guestbook", file.display().to_string());
         }
         self.launch(contestant, arguments, Ready::Line)
     }
@@ -145,6 +162,8 @@ impl Stage {
             program: &contestant.program,
             arguments: arguments.map(str::to_owned).to_vec(),
             cpu: self.placement.client,
+            // It is not what is asked about.
+            accounting: &Accounting::Procfs,
             log: self.folder.path().join("backend.log"),
             ready: Ready::Line,
             ready_deadline: self.ready_deadline,
@@ -181,12 +200,19 @@ impl Stage {
             program: &contestant.program,
             arguments,
             cpu: self.placement.server,
+            accounting: &self.accounting,
             log: self.folder.path().join(format!("{}.log", contestant.name)),
             ready,
             ready_deadline: self.ready_deadline,
             stop_deadline: self.stop_deadline,
         })
     }
+}
+
+/// Where a cell keeps its guestbook, until it is over. Not in memory: to wait for a disk is what
+/// such a workload is about.
+pub(crate) fn folder_of_a_book() -> anyhow::Result<TempDir> {
+    TempDir::with_prefix("arena-book-").context("a folder for the guestbook")
 }
 
 /// The name on a server's command line.

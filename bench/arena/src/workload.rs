@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use loadgen::{Arrivals, Class, FtpOperation, Load, Plan, Protocol, Rate};
+use loadgen::{Arrivals, Class, FtpOperation, Load, Method, Plan, Protocol, Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Contestant;
@@ -12,6 +12,9 @@ use crate::machine::Placement;
 
 /// From this size on a file is counted by its bytes, not by requests.
 const LARGE_FILE_BYTES: u64 = 1 << 20;
+
+/// What our servers have a database for.
+const GUESTBOOK: &str = "/guestbook";
 
 /// One question, as its file and every record of a run hold it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -25,6 +28,9 @@ pub(crate) struct Workload {
     pub(crate) question: String,
     pub(crate) expectation: String,
     pub(crate) protocol: Protocol,
+    /// What HTTP is asked to do with the target.
+    #[serde(default, skip_serializing_if = "Method::is_get")]
+    pub(crate) method: Method,
     /// What a connection of FTP does.
     #[serde(default)]
     pub(crate) operation: FtpOperation,
@@ -51,7 +57,7 @@ pub(crate) struct Workload {
     /// Closed loop: the pause from a reply to the next request of a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) think_ms: Option<u64>,
-    /// Bytes of one echo request, or of one file to store.
+    /// Bytes of one echo request, of one file to store, or of the body of one POST.
     #[serde(default)]
     pub(crate) payload_bytes: usize,
     /// Connections made before the others that never send anything; those of FTP log in.
@@ -163,6 +169,7 @@ impl Workload {
     pub(crate) fn class(&self, seed: u64) -> Class {
         Class {
             protocol: self.protocol,
+            method: self.method,
             operation: self.operation,
             path: self.request_path().to_owned(),
             payload_bytes: self.payload_bytes,
@@ -222,6 +229,16 @@ impl Workload {
         self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store
     }
 
+    /// Whether the server needs a guestbook.
+    pub(crate) fn signs(&self) -> bool {
+        let is_book = |path: &str| path == GUESTBOOK;
+        is_book(&self.path) || self.beside.iter().any(|class| is_book(&class.path))
+    }
+
+    fn posts(&self) -> bool {
+        !self.method.is_get()
+    }
+
     /// Whether a request retrieves a large file: then bytes are what is counted, for the requests
     /// are few.
     pub(crate) fn retrieves_large_file(&self) -> bool {
@@ -278,11 +295,17 @@ impl Workload {
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         self.check_numbers()?;
         match self.protocol {
+            Protocol::Ftp | Protocol::Echo if self.posts() => {
+                Err(("method", "none, only HTTP has one"))
+            }
+            Protocol::Http if self.posts() && self.payload_bytes == 0 => {
+                Err(("payload_bytes", "at least 1 to post"))
+            }
             Protocol::Http | Protocol::Echo if self.operation != FtpOperation::default() => {
                 Err(("operation", "none, only FTP has one"))
             }
-            Protocol::Echo if self.payload_bytes > 1 << 20 => {
-                Err(("payload_bytes", "at most 1048576 for echo"))
+            Protocol::Echo | Protocol::Http if self.payload_bytes > 1 << 20 => {
+                Err(("payload_bytes", "at most 1048576 but for FTP"))
             }
             Protocol::Echo if !self.path.is_empty() => Err(("path", "none, echo has no paths")),
             Protocol::Echo if self.payload_bytes == 0 => {
@@ -291,8 +314,10 @@ impl Workload {
             Protocol::Ftp if self.stores() && self.payload_bytes == 0 => {
                 Err(("payload_bytes", "at least 1 to store"))
             }
-            Protocol::Http | Protocol::Ftp if !self.stores() && self.payload_bytes > 0 => {
-                Err(("payload_bytes", "none, only an echo and what is stored have a size"))
+            Protocol::Http | Protocol::Ftp
+                if !self.stores() && !self.posts() && self.payload_bytes > 0 =>
+            {
+                Err(("payload_bytes", "none, only an echo, a POST and what is stored have a size"))
             }
             Protocol::Ftp if self.pipeline > 1 => {
                 Err(("pipeline", "1, FTP has one transfer at a time"))
@@ -460,8 +485,8 @@ load = { open = { rate = 5 } }
         );
         check(
             &format!("{GOOD}payload_bytes = 7\n"),
-            "w/sample.toml:10: payload_bytes: expected none, only an echo and what is stored have \
-             a size",
+            "w/sample.toml:10: payload_bytes: expected none, only an echo, a POST and what is \
+             stored have a size",
         );
         check(
             &format!("{GOOD}file_bytes = 7\nexpected_bytes = 8\n"),
@@ -470,6 +495,12 @@ load = { open = { rate = 5 } }
         check(
             &format!("{GOOD}name = \"mine\"\n"),
             "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
+        );
+        let post = format!("{GOOD}method = \"post\"\n");
+        check(&post, "w/sample.toml:1: payload_bytes: expected at least 1 to post");
+        check(
+            &post.replace("\"http\"", "\"ftp\""),
+            "w/sample.toml:10: method: expected none, only HTTP has one",
         );
         let store = GOOD.replace("http", "ftp") + "operation = \"store\"\n";
         check(&store, "w/sample.toml:1: payload_bytes: expected at least 1 to store");

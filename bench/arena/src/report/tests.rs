@@ -1,6 +1,8 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{Arrivals, Class, FtpOperation, Outcome, Protocol, Rate, Sessions, Summary, Word};
+use loadgen::{
+    Arrivals, Class, FtpOperation, Method, Outcome, Protocol, Rate, Sessions, Summary, Word,
+};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
@@ -8,7 +10,7 @@ use crate::machine::{Machine, Placement};
 use crate::record::{Cell, Header};
 use crate::sample::{Footprint, Used};
 
-fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
+pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     Contestant {
         name: name.to_owned(),
         description: String::new(),
@@ -26,7 +28,7 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     }
 }
 
-fn workload(name: &str) -> Workload {
+pub(super) fn workload(name: &str) -> Workload {
     Workload {
         name: name.to_owned(),
         title: "Dispatch".to_owned(),
@@ -43,6 +45,7 @@ fn workload(name: &str) -> Workload {
         backlog: None,
         think_ms: None,
         payload_bytes: 0,
+        method: Method::Get,
         idle_connections: 0,
         expected_bytes: None,
         warm_up_ms: 100,
@@ -70,12 +73,14 @@ pub(super) fn machine() -> Machine {
         backlog_limit: "4096".to_owned(),
         placement: Placement { server: Some(0), client: Some(1), siblings: false },
         congestion_control: String::new(),
+        accounting: String::new(),
+        syscalls: None,
         served_from: String::new(),
     }
 }
 
 /// A cell in which a request costs `cpu_us` and there are `rate` of them.
-fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
+pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
     let summary =
         Summary { count: rate as u64, p50: 1e6 / rate, p99: 3e6 / rate, ..Summary::default() };
     let loaded = Footprint {
@@ -93,6 +98,7 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
         failure: None,
         unavailable: None,
         faults: Vec::new(),
+        syscalls: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,
@@ -115,7 +121,7 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
     }
 }
 
-fn run() -> Run {
+pub(super) fn run() -> Run {
     let mut cells = Vec::new();
     for block in 1..=5 {
         let noise = f64::from(block) / 10.0;
@@ -209,7 +215,7 @@ fn a_run_of_nothing_is_not_whole() {
 fn a_workload_in_which_only_floors_were_measured_has_no_answer() {
     let mut run = run();
     run.cells.retain(|cell| cell.contestant == "floor-threads");
-    for answer in answers(&run).rows {
+    for answer in answers(&run).table().rows {
         assert!(answer[1..].iter().all(|cell| cell == "not measured"), "{answer:?}");
     }
 }
@@ -224,7 +230,7 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
 }
 
 /// Under a workload whose requests come by a schedule, which one server cannot keep.
-fn run_at_a_rate() -> Run {
+pub(super) fn run_at_a_rate() -> Run {
     let mut run = run();
     let (rate, arrivals) = (Rate::Constant(5000.0), Arrivals::Poisson);
     let keys = Workload { rate: Some(rate), arrivals: Some(arrivals), ..workload("latency") };
@@ -294,7 +300,7 @@ fn what_became_of_the_classes_beside_the_first_is_told_and_their_failures_void_a
 }
 
 /// Under a workload of logins, beside a server of other people that is dearer.
-fn run_beside_a_peer() -> Run {
+pub(super) fn run_beside_a_peer() -> Run {
     let mut run = run();
     let logins = Workload {
         protocol: Protocol::Ftp,
