@@ -103,6 +103,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
         unavailable: None,
         faults: Vec::new(),
         syscalls: None,
+        workers: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,
