@@ -92,6 +92,18 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         results: Option<PathBuf>,
     },
+    /// Compares two recorded runs: did a change help?
+    Diff {
+        /// The folder of the run before, or its name in the results
+        #[arg(value_name = "A")]
+        first: String,
+        /// The run after
+        #[arg(value_name = "B")]
+        second: String,
+        /// Where the recorded runs are [default: results of the repository]
+        #[arg(long, value_name = "DIR")]
+        results: Option<PathBuf>,
+    },
     /// Starts every architecture with every protocol and makes a real request, without timing
     Check,
 }
@@ -176,6 +188,12 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
             let readme = report::generate(&results)?;
             println!("{}", readme.display());
+            Ok(0)
+        }
+        Command::Diff { first, second, results } => {
+            let results = results.unwrap_or_else(|| catalogue.root.join("results"));
+            let [first, second] = [first, second].map(|run| report::find(&results, &run));
+            print!("{}", report::diff(&first?, &second?));
             Ok(0)
         }
         Command::Check => check(&catalogue),

@@ -205,7 +205,12 @@ impl<C> Run<C> {
     }
 }
 
-fn read_header(folder: &Path) -> anyhow::Result<Header> {
+/// Whether a folder is a recorded run.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    folder.join(HEADER_FILE).is_file()
+}
+
+pub(crate) fn read_header(folder: &Path) -> anyhow::Result<Header> {
     let file = folder.join(HEADER_FILE);
     let named = || file.display().to_string();
     let text = fs::read_to_string(&file).with_context(named)?;
@@ -230,7 +235,7 @@ pub(crate) fn read_all<C: DeserializeOwned>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).with_context(|| results.display().to_string()),
     };
-    folders.retain(|folder| folder.join(HEADER_FILE).is_file());
+    folders.retain(|folder| is_run(folder));
     folders.sort();
     let mut runs = Vec::new();
     for folder in folders {

@@ -1,6 +1,7 @@
 //! The report: text that depends on the raw records alone, the same whenever it is generated.
 
 mod calibration;
+mod diff;
 mod terminal;
 
 use std::cmp::Ordering;
@@ -14,6 +15,7 @@ use loadgen::Load;
 use serde::de::IgnoredAny;
 
 pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
+pub(crate) use self::diff::{diff, find};
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;

@@ -89,6 +89,12 @@ fn results_without_a_run_are_told_how_to_get_one() {
     check(&["report", "--results", &path], "make one with `arena run`");
 }
 
+#[test]
+fn a_run_that_is_not_recorded_cannot_be_compared() {
+    check(&["diff", "yesterday", "today"], "no recorded run yesterday, neither a folder nor");
+    check(&["diff", "yesterday"], "required arguments were not provided");
+}
+
 /// No number in the committed report was typed by hand.
 #[test]
 fn the_committed_report_is_what_its_records_say_byte_for_byte() {
