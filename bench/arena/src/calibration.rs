@@ -23,7 +23,7 @@ pub(crate) use self::client::{Client, clients, word};
 use crate::catalogue::{Catalogue, Contestant, require_programs};
 use crate::progress::Progress;
 use crate::record::Writer;
-use crate::sample::{Counters, Footprint};
+use crate::sample::Footprint;
 use crate::stage::{Behind, Stage};
 
 /// What keeps connections is asked of the least server there is.
@@ -312,10 +312,10 @@ impl<'a> Bench<'a> {
                 command
             }
         };
-        let before = Counters::read(server.pid());
+        let before = server.counters();
         let weigh = matches!(question, Question::Hold { .. });
         let child = Child::run(&mut command, &self.stage.placement, limit, weigh, stop)?;
-        let after = Counters::read(server.pid());
+        let after = server.counters();
         let nothing = Footprint::default();
         let used = before.until(&after, nothing, nothing);
         let faults = server.stop();

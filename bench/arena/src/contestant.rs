@@ -25,7 +25,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 
-use crate::sample::{self, Process};
+use crate::accounting::{Accounting, Group};
+use crate::sample::{self, Counters, Process};
 use crate::verify;
 
 /// How long a server may take to say that it is ready.
@@ -56,6 +57,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) arguments: Vec<String>,
     /// The processor it is confined to, if it is.
     pub(crate) cpu: Option<usize>,
+    /// What counts what it uses.
+    pub(crate) accounting: &'a Accounting,
     /// The file that gets its standard error.
     pub(crate) log: PathBuf,
     pub(crate) ready: Ready,
@@ -85,6 +88,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     log: PathBuf,
     stop_deadline: Duration,
+    /// Dropped last, when it is empty.
+    group: Option<Group>,
 }
 
 impl Server {
@@ -103,6 +108,9 @@ impl Server {
         let mut command = Command::new(launch.program);
         command.args(&launch.arguments).stdin(stdin).stdout(stdout).stderr(log).process_group(0);
         let cpus = launch.cpu.map(cpu_set).transpose()?;
+        let group = launch.accounting.group().context("a control group for the server")?;
+        let entrance = group.as_ref().map(Group::entrance).transpose();
+        let entrance = entrance.context("the server's control group")?;
         let parent = nix::unistd::getpid();
         // Ours raise their limit themselves.
         let raises = matches!(launch.ready, Ready::Greets(..));
@@ -114,6 +122,9 @@ impl Server {
                 // The harness died before it could be watched.
                 return Err(io::ErrorKind::Interrupted.into());
             }
+            if let Some(entrance) = &entrance {
+                nix::unistd::write(entrance, b"0")?;
+            }
             if let Some(cpus) = &cpus {
                 sched_setaffinity(Pid::from_raw(0), cpus)?;
             }
@@ -122,7 +133,7 @@ impl Server {
             }
             Ok(())
         };
-        // SAFETY: the closure makes four system calls and neither allocates nor locks.
+        // SAFETY: the closure makes five system calls and neither allocates nor locks.
         unsafe { command.pre_exec(between_fork_and_exec) };
 
         let started = Instant::now();
@@ -133,7 +144,7 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let (log, stop_deadline, may_be_cut) = (launch.log, launch.stop_deadline, raises);
         // From here on, returning early drops the server and so ends it.
-        let mut server = Self { child, stdout, may_be_cut, address, log, stop_deadline };
+        let mut server = Self { child, stdout, may_be_cut, address, log, stop_deadline, group };
         let deadline = started + launch.ready_deadline;
         server.address = match launch.ready {
             Ready::Line => server.await_line(deadline)?,
@@ -152,6 +163,11 @@ impl Server {
     /// The root of its process tree.
     pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// What it has used until now.
+    pub(crate) fn counters(&self) -> Counters {
+        Counters::read(self.pid(), self.group.as_ref())
     }
 
     /// How it died, if it did, with its last words.
@@ -267,12 +283,7 @@ impl Server {
     fn orphans(&self, tree: &[Process]) -> Vec<Process> {
         let deadline = Instant::now() + ORPHAN_DEADLINE;
         loop {
-            let mut orphans = sample::still_alive(tree);
-            for member in sample::group(self.pid()) {
-                if orphans.iter().all(|orphan| orphan.pid != member.pid) {
-                    orphans.push(member);
-                }
-            }
+            let orphans = self.remains(tree);
             if orphans.is_empty() || Instant::now() >= deadline {
                 return orphans;
             }
@@ -280,14 +291,27 @@ impl Server {
         }
     }
 
+    /// Those of a tree, of the process group that it began with and of its control group that have
+    /// not ended.
+    fn remains(&self, tree: &[Process]) -> Vec<Process> {
+        let mut remains = sample::still_alive(tree);
+        let members = self.group.as_ref().map_or_else(Vec::new, Group::members);
+        let others = sample::group(self.pid()).into_iter().chain(sample::alive(&members));
+        for other in others {
+            if remains.iter().all(|one| one.pid != other.pid) {
+                remains.push(other);
+            }
+        }
+        remains
+    }
+
     fn kill_tree(&mut self) {
-        let mut doomed = sample::tree(self.pid());
-        doomed.extend(sample::group(self.pid()));
+        let doomed = self.remains(&sample::tree(self.pid()));
         let _ = self.child.kill();
         kill_all(&doomed);
         let _ = self.child.wait();
-        // What was forked while the tree was read is in the group still.
-        kill_all(&sample::group(self.pid()));
+        // What was forked while the tree was read is in a group still.
+        kill_all(&self.remains(&[]));
     }
 
     /// The end of what it wrote to standard error, ready to be appended to a sentence.
@@ -302,7 +326,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            // It is gone, and may have left others behind.
+            kill_all(&self.remains(&[]));
+        } else {
             self.kill_tree();
         }
     }
@@ -337,6 +364,7 @@ pub(crate) mod tests {
             program: Path::new("/bin/sh"),
             arguments: vec!["-c".to_owned(), text.to_owned()],
             cpu: None,
+            accounting: &Accounting::find(),
             log: folder.join("log"),
             ready,
             ready_deadline: Duration::from_millis(300),
@@ -405,5 +433,20 @@ pub(crate) mod tests {
         assert_eq!(server.stop(), ["left 1 processes behind: killed"]);
         thread::sleep(Duration::from_millis(20));
         assert!(sample::still_alive(&tree).is_empty());
+    }
+
+    #[test]
+    fn what_a_server_that_died_has_left_behind_is_ended_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "sleep 64 & echo listening on 127.0.0.1:9; sleep 0.05; kill -9 $$";
+        let mut server = script(text, folder.path()).unwrap();
+        let pid = server.pid();
+        while server.death().is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(sample::group(pid).len(), 1);
+        drop(server);
+        thread::sleep(Duration::from_millis(20));
+        assert!(sample::group(pid).is_empty());
     }
 }

@@ -22,9 +22,24 @@ pub(crate) struct Machine {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) congestion_control: String,
     pub(crate) placement: Placement,
+    /// What counted processor time: a control group or procfs; it was procfs before it was told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) accounting: String,
+    /// Whether system calls were counted, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) syscalls: Option<Counting>,
     /// Where the files lie that are served; records of before it was told have nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) served_from: String,
+}
+
+/// Whether the kernel let system calls be counted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Counting {
+    Counted,
+    /// And why not.
+    Refused(String),
 }
 
 /// Which processors the server and the client have.
@@ -60,6 +75,8 @@ impl Machine {
             backlog_limit: one_line("/proc/sys/net/core/somaxconn"),
             congestion_control: one_line("/proc/sys/net/ipv4/tcp_congestion_control"),
             placement: Placement::choose(&allowed()),
+            accounting: String::new(),
+            syscalls: None,
             served_from: String::new(),
         }
     }

@@ -3,6 +3,7 @@
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
 //! asked for what there is not, and 130 when it was interrupted.
 
+mod accounting;
 mod calibration;
 mod catalogue;
 mod contestant;
@@ -17,6 +18,7 @@ mod run;
 mod sample;
 mod stage;
 mod stats;
+mod syscalls;
 mod table;
 mod unit;
 mod verify;
@@ -36,7 +38,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-use crate::machine::Placement;
+use crate::machine::{Counting, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::stage::{Behind, Stage, protocol_name};
@@ -86,7 +88,7 @@ enum Command {
     Run(RunOptions),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
     Calibrate(CalibrateOptions),
-    /// Generates results/README.md from the raw records
+    /// Generates results/README.md, report.html and heat-map.svg from the raw records
     Report {
         /// Where the recorded runs are [default: results of the repository]
         #[arg(long, value_name = "DIR")]
@@ -186,8 +188,9 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
         Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
-            let readme = report::generate(&results)?;
-            println!("{}", readme.display());
+            for file in report::generate(&results)? {
+                println!("{}", file.display());
+            }
             Ok(0)
         }
         Command::Diff { first, second, results } => {
@@ -294,12 +297,17 @@ fn measure(
     let room = workloads.iter().map(Workload::room_bytes).sum();
     let mut header = Header::new(started, profile, seed, contestants, workloads);
     header.machine.placement.keep_off_the_server()?;
+    let stage = Stage::new(header.machine.placement.clone(), backend, room)?;
+    stage.describe(&mut header.machine);
+    if profile != "quick" {
+        header.machine.syscalls = Some(match syscalls::allowed() {
+            Ok(()) => Counting::Counted,
+            Err(why) => Counting::Refused(why),
+        });
+    }
     let planned = Duration::from_millis(run::planned_ms(&header));
     let cells = progress::counted(header.planned(), "cell");
     eprintln!("{cells}, about {}", progress::for_people(planned));
-
-    let stage = Stage::new(header.machine.placement.clone(), backend, room)?;
-    header.machine.served_from = stage.served_from();
     let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
     let mut writer = Writer::create(&results, started, header)?;
     run::run(&mut writer, &stage, &stop)?;
@@ -336,7 +344,7 @@ fn calibrate(catalogue: &Catalogue, options: CalibrateOptions) -> anyhow::Result
     header.calibration = Some(plan);
     header.machine.placement.keep_off_the_server()?;
     let stage = Stage::new(header.machine.placement.clone(), None, 0)?;
-    header.machine.served_from = stage.served_from();
+    stage.describe(&mut header.machine);
     let bench = Bench::new(&stage, catalogue)?;
     let cells = progress::counted(header.planned(), "cell");
     eprintln!("{cells}, about {}", progress::for_people(planned));

@@ -69,6 +69,10 @@ pub(crate) struct Cell {
     pub(crate) faults: Vec<String>,
     #[serde(default)]
     pub(crate) outcome: Option<Outcome>,
+    /// System calls of the server for each request, or for each MB where files are counted by
+    /// bytes, from a short cell of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) syscalls: Option<f64>,
     #[serde(default)]
     pub(crate) used: Option<Used>,
 }

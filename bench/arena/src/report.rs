@@ -1,13 +1,19 @@
 //! The report: text that depends on the raw records alone, the same whenever it is generated.
 
 mod calibration;
+mod curves;
 mod diff;
+mod figure;
+mod page;
+mod prose;
+mod standing;
 mod terminal;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::Context as _;
 use comfy_table::presets;
@@ -19,6 +25,7 @@ pub(crate) use self::diff::{diff, find};
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
+use crate::machine::Counting;
 use crate::ranking::{Ranked, Ranking, interval, twins};
 use crate::record::{Header, Run, read_all};
 use crate::stats::{Comparison, compare};
@@ -36,6 +43,23 @@ const WORKLOAD: &str = "workload";
 /// What stands where a workload does not ask for an answer.
 const NO_QUESTION: &str = "–";
 
+/// What a run answers, by workload and question.
+struct Answers<'a> {
+    /// The workload, and the questions.
+    columns: Vec<&'static str>,
+    rows: Vec<(&'a Workload, Vec<Answer>)>,
+}
+
+/// The answer to one question about one workload.
+struct Answer {
+    /// The best by its median, and its value with the unit.
+    best: Option<(String, String)>,
+    /// Whether there are others and it is told apart from them all.
+    is_sure: bool,
+    /// How it stands to the others, or why there is no best.
+    words: String,
+}
+
 /// How the same tables look in a terminal and in Markdown.
 #[derive(Clone, Copy)]
 enum Style {
@@ -43,18 +67,27 @@ enum Style {
     Markdown,
 }
 
-/// Writes `README.md` beside the recorded runs and returns its path.
-pub(crate) fn generate(results: &Path) -> anyhow::Result<PathBuf> {
+/// Writes `README.md`, the same as a page, and a figure of it beside the recorded runs; returns
+/// their paths.
+pub(crate) fn generate(results: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let runs = newest_by_profile(read_all(results, Header::is_of_servers)?);
     let calibrations = newest_by_profile(read_all(results, Header::is_of_the_client)?);
     if runs.is_empty() && calibrations.is_empty() {
         let folder = results.display();
         return Err(Usage(format!("no recorded run in {folder}; make one with `arena run`")).into());
     }
-    let readme = results.join("README.md");
-    fs::write(&readme, readme_of(&runs, &calibrations))
-        .with_context(|| readme.display().to_string())?;
-    Ok(readme)
+    let mut files = vec![
+        ("README.md", readme_of(&runs, &calibrations)),
+        ("report.html", page::of(&runs, &calibrations)),
+    ];
+    // The answer in one figure is that of the first run, as on the page.
+    files.extend(runs.first().map(|run| ("heat-map.svg", figure::heat_map(run))));
+    let write = |(name, text)| {
+        let path = results.join(name);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path)
+    };
+    files.into_iter().map(write).collect()
 }
 
 /// Whether there is a whole run of a profile, so that the report has no need of another.
@@ -91,7 +124,7 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     if !disturbances.is_empty() {
         push(&mut out, "");
     }
-    let Table { columns: questions, rows, .. } = answers(run);
+    let Table { columns: questions, rows, .. } = answers(run).table();
     for row in rows {
         for (question, answer) in questions.iter().zip(row) {
             let (indent, line) = match *question {
@@ -133,14 +166,14 @@ fn readme_of(runs: &[Run], calibrations: &[Run<crate::calibration::Cell>]) -> St
     for run in calibrations {
         calibration::section(&mut out, run);
     }
-    push(&mut out, COLUMNS);
+    push(&mut out, &explanations());
     out
 }
 
 fn section(out: &mut String, run: &Run) {
     let header = &run.header;
     push(out, &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name));
-    push(out, render(&answers(run), Style::Markdown).trim_end());
+    push(out, render(&answers(run).table(), Style::Markdown).trim_end());
     push(out, &format!("\n{}", machine(header, &disturbances(run))));
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
@@ -172,8 +205,34 @@ fn section(out: &mut String, run: &Run) {
     }
 }
 
+impl Answer {
+    fn none(why: impl Into<String>) -> Self {
+        Self { best: None, is_sure: false, words: why.into() }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.best {
+            Some((name, value)) => write!(f, "{name}, {value} ({})", self.words),
+            None => f.write_str(&self.words),
+        }
+    }
+}
+
+impl Answers<'_> {
+    fn table(&self) -> Table {
+        let row = |(workload, answers): &(&Workload, Vec<Answer>)| {
+            let answers = answers.iter().map(Answer::to_string);
+            std::iter::once(workload.name.clone()).chain(answers).collect()
+        };
+        let rows = self.rows.iter().map(row).collect();
+        Table { columns: self.columns.clone(), rows, remarks: Vec::new() }
+    }
+}
+
 /// Which architecture is the answer to each workload's question, and how sure that is.
-fn answers(run: &Run) -> Table {
+fn answers(run: &Run) -> Answers<'_> {
     let mut rows = Vec::new();
     let any = |is: fn(&Workload) -> bool| run.header.workloads.iter().any(is);
     let any_closed = any(|workload| !workload.is_open());
@@ -187,9 +246,8 @@ fn answers(run: &Run) -> Table {
         let lines = lines(run, workload);
         let measured = |line: &Line<'_>| !line.contestant.floor && line.worst() < Verdict::Failed;
         if !lines.iter().any(measured) {
-            let mut row = vec!["not measured".to_owned(); columns.len()];
-            row[0].clone_from(&workload.name);
-            rows.push(row);
+            let nothing = columns[1..].iter().map(|_| Answer::none("not measured")).collect();
+            rows.push((workload, nothing));
             continue;
         }
         // The floors are yardsticks, and serving few is cheap but no answer.
@@ -199,26 +257,26 @@ fn answers(run: &Run) -> Table {
         let lowest = |measure, unit| {
             best(&Ranking::of(run, workload, measure), &candidates, f64::total_cmp, unit)
         };
-        let mut row = vec![workload.name.clone(), lowest(Line::cost, unit.cost())];
-        let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> String| {
-            let text = || if is_asked { answer() } else { NO_QUESTION.to_owned() };
-            row.extend(is_in_the_table.then(text));
+        let mut row = vec![lowest(Line::cost, unit.cost())];
+        let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> Answer| {
+            let found = || if is_asked { answer() } else { Answer::none(NO_QUESTION) };
+            row.extend(is_in_the_table.then(found));
         };
         // Where a schedule decides how much is asked, throughput is no answer.
         answer(any_closed, !workload.is_open(), &|| highest_throughput(run, workload, &candidates));
         answer(any_open, workload.is_open(), &|| lowest(Line::response_p99, "µs"));
         let has_idle = workload.idle_connections > 0;
         answer(any_idle, has_idle, &|| lowest(Line::memory, "KiB"));
-        rows.push(row);
+        rows.push((workload, row));
     }
-    Table { columns, rows, remarks: Vec::new() }
+    Answers { columns, rows }
 }
 
-fn highest_throughput(run: &Run, workload: &Workload, candidates: &[&Line<'_>]) -> String {
+fn highest_throughput(run: &Run, workload: &Workload, candidates: &[&Line<'_>]) -> Answer {
     let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
     let bound: Vec<_> = candidates.iter().filter(bound).map(|line| line.name()).collect();
     if !bound.is_empty() {
-        return format!("not decided, CLIENT-BOUND: {}", bound.join(", "));
+        return Answer::none(format!("not decided, CLIENT-BOUND: {}", bound.join(", ")));
     }
     let ranking = Ranking::of(run, workload, Line::speed);
     best(&ranking, candidates, |a, b| b.total_cmp(a), Unit::of(workload).speed_column())
@@ -230,16 +288,16 @@ fn best(
     candidates: &[&Line<'_>],
     order: fn(&f64, &f64) -> Ordering,
     unit: &str,
-) -> String {
+) -> Answer {
     if candidates.is_empty() {
-        return "none served every connection".to_owned();
+        return Answer::none("none served every connection");
     }
     let is_candidate =
         |one: &&Ranked| candidates.iter().any(|candidate| candidate.name() == one.name);
     let mut ranked: Vec<&Ranked> = ranking.members.iter().filter(is_candidate).collect();
     ranked.sort_by(|a, b| order(&a.median, &b.median));
     let Some((best, others)) = ranked.split_first() else {
-        return "nothing that counts".to_owned();
+        return Answer::none("nothing that counts");
     };
     let same: Vec<&str> = others
         .iter()
@@ -255,7 +313,9 @@ fn best(
         }
         Some(_) => format!("not told apart from {}", same.join(", ")),
     };
-    format!("{}, {} {unit} ({sureness})", best.name, number(best.median))
+    let is_sure = same.is_empty() && !others.is_empty();
+    let value = format!("{} {unit}", number(best.median));
+    Answer { best: Some((best.name.clone(), value)), is_sure, words: sureness }
 }
 
 /// A ratio to what was named before, with its interval where there is one.
@@ -279,9 +339,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
     };
     let congestion = told("congestion control", &machine.congestion_control);
     let files = told("files served from", &machine.served_from);
+    let accounting = told("processor time counted by", &machine.accounting);
     let mut text = format!(
         "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit \
-         {}{congestion}; {placement}{files}. Started {}, seed {}.",
+         {}{congestion}; {placement}{files}{accounting}. Started {}, seed {}.",
         machine.cpu,
         machine.cores,
         machine.memory_mib,
@@ -292,6 +353,9 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if let Some(Counting::Refused(why)) = &machine.syscalls {
+        write!(text, " System calls were not counted: {why}.").expect("a string takes all");
+    }
     for sentence in disturbances {
         text.push(' ');
         text.push_str(sentence);
@@ -412,6 +476,12 @@ fn push(out: &mut String, line: &str) {
     out.push('\n');
 }
 
+/// What the columns and the words in them mean, in Markdown.
+fn explanations() -> String {
+    let voids = Verdict::VOIDS.map(|(verdict, why)| format!("- `{}`: {why}.", verdict.code()));
+    format!("{COLUMNS}\n{}\n\nThe reasons stand below each table.", voids.join("\n"))
+}
+
 /// What each column is; METHODOLOGY.md says why.
 const COLUMNS: &str = "
 ## What the columns mean
@@ -430,15 +500,12 @@ order, each in a fresh process.
   memory of an idle session, and **× best of ours** is the ratio to the first row that is ours and
   served every connection.
 - **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
-  connection sends its next request when it has the reply. `CLIENT-BOUND`: the client was busy for
-  80% of the time or more, so this is its own speed, and the server's is that or more; CPU per
-  request counts all the same.
+  connection sends its next request when it has the reply.
 - **intended/s**, **requests/s** of a workload with a rate: what was due, and what was answered.
   **response** runs from the instant at which a request was to be sent, so that a stall counts for
   everybody who would have come meanwhile; **service** from its actual send. **shed**: arrivals
   that found neither a free connection nor room to wait; **never served**: connections without a
-  reply; both of the block with the most. `NON-STATIONARY`, `NOISY`, `UNDER-SAMPLED`: the load
-  generator says that these latencies mean nothing, and why; CPU per request counts.
+  reply; both of the block with the most.
 - **served**: connections that got at least one reply, of those that asked, in the worst block.
 - **switches/request**: voluntary and involuntary context switches of the tree. `≥`: threads ended
   while it was measured and took their counts with them.
@@ -450,10 +517,7 @@ order, each in a fresh process.
 - **KiB/session**: the same for each idle session that has logged in, where all of them are held.
   `≤`: with the whole server in it, for its workers were made ahead of the sessions.
 - **idle held**: idle sessions that had logged in and were still open at the end, in the worst
-  block.
-- `STARVED`: no request was answered, nor a part of a file moved. `ERRORS`: requests failed.
-  `FAILED`: the server did not start, died, or answered wrongly. `NOT AVAILABLE`: it needs what
-  this machine has not. The words are below the table.";
+  block.";
 
 #[cfg(test)]
 mod tests;

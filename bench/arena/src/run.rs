@@ -4,17 +4,20 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use loadgen::{Outcome, Phase, Plan};
 
 use crate::catalogue::Contestant;
 use crate::contestant::Server;
+use crate::machine::Counting;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Writer};
-use crate::sample::{Counters, Footprint, Used};
+use crate::sample::{Footprint, Used};
 use crate::stage::{self, Behind, Stage};
+use crate::syscalls::Watch;
+use crate::unit::Unit;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -22,6 +25,9 @@ use crate::workload::Workload;
 const OVERHEAD_MS: u64 = 100;
 /// The same for each idle session that logs in, with the slowest servers in mind.
 const IDLE_LOGIN_MS: u64 = 2;
+/// How long system calls are counted, and the load before.
+const COUNTING_MS: u64 = 300;
+const COUNTING_WARM_UP_MS: u64 = 100;
 /// A request may be silent for the whole of a cell: starving is a finding, not an error.
 const PATIENCE_BEYOND_CELL: Duration = Duration::from_secs(5);
 
@@ -71,7 +77,27 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
 
 /// The time that a header's plan should take, in milliseconds.
 pub(crate) fn planned_ms(header: &Header) -> u64 {
-    schedule(header).iter().map(|slot| cell_ms(&header.workloads[slot.workload])).sum()
+    schedule(header).iter().map(|slot| slot_ms(header, slot)).sum()
+}
+
+fn slot_ms(header: &Header, slot: &Slot) -> u64 {
+    let workload = &header.workloads[slot.workload];
+    let counts = header.machine.syscalls == Some(Counting::Counted) && counts_here(slot);
+    cell_ms(workload) + if counts { cell_ms(&counting(workload)) } else { 0 }
+}
+
+/// System calls are counted once for each contestant and workload.
+fn counts_here(slot: &Slot) -> bool {
+    slot.block == 1
+}
+
+/// The workload for so long as it takes to count system calls, whose number hardly varies.
+fn counting(workload: &Workload) -> Workload {
+    Workload {
+        warm_up_ms: workload.warm_up_ms.min(COUNTING_WARM_UP_MS),
+        duration_ms: workload.duration_ms.min(COUNTING_MS),
+        ..workload.clone()
+    }
 }
 
 fn cell_ms(workload: &Workload) -> u64 {
@@ -85,6 +111,7 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
     for workload in &header.workloads {
         stage.prepare(workload)?;
     }
+    let counts = header.machine.syscalls == Some(Counting::Counted);
     let mut progress = Progress::new(planned_ms(&header));
     for slot in schedule(&header) {
         let workload = &header.workloads[slot.workload];
@@ -93,7 +120,10 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
         progress.doing(format!("block {}/{} · {label}", slot.block, workload.blocks));
         // Contestants of a block meet the same arrivals, and those of the next meet others.
         let seed = header.seed.wrapping_add(slot.block.into());
-        let cell = stage.cell(workload, contestant, &slot, seed, stop);
+        let mut cell = stage.cell(workload, contestant, &slot, seed, stop);
+        if counts && counts_here(&slot) && cell.outcome.is_some() {
+            stage.count_syscalls(workload, contestant, seed, &mut cell, stop);
+        }
         if stop.load(Ordering::SeqCst) {
             // A cell that was cut short is not comparable with the others.
             break;
@@ -102,7 +132,7 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
             progress.note(&format!("{label} · block {}: {wrong}", slot.block));
         }
         writer.append(cell)?;
-        progress.done(cell_ms(workload));
+        progress.done(slot_ms(&header, &slot));
     }
     progress.finish();
     Ok(())
@@ -127,10 +157,14 @@ impl Stage {
             failure: None,
             unavailable: None,
             faults: Vec::new(),
+            syscalls: None,
             outcome: None,
             used: None,
         };
-        match self.measure(workload, contestant, seed, &mut cell.faults, stop) {
+        let measured = self.with_server(workload, contestant, &mut cell.faults, |server| {
+            self.load(workload, server, seed, stop)
+        });
+        match measured {
             Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
             Err(error) if contestant.is_unavailable(&error) => {
                 cell.unavailable = Some(format!("{error:#}"));
@@ -144,14 +178,49 @@ impl Stage {
         cell
     }
 
-    fn measure(
+    /// Counts system calls with a server of its own, for each of them takes longer when it is
+    /// counted.
+    fn count_syscalls(
         &self,
         workload: &Workload,
         contestant: &Contestant,
         seed: u64,
-        faults: &mut Vec<String>,
+        cell: &mut Cell,
         stop: &AtomicBool,
-    ) -> anyhow::Result<(Outcome, Option<Used>)> {
+    ) {
+        let workload = &counting(workload);
+        let mut faults = Vec::new();
+        let counted = self.with_server(workload, contestant, &mut faults, |server| {
+            let mut watch = Watch::begin(server.pid())?;
+            let mut readings = Vec::new();
+            let plan = self.plan(workload, server.address(), seed);
+            let mut read = |_| readings.push((Instant::now(), watch.count()));
+            let outcome = loadgen::run(&plan, stop, &mut read).context("the load generator")?;
+            let mut readings = readings.into_iter();
+            let (Some((began, before)), Some((ended, after))) = (readings.next(), readings.next())
+            else {
+                return Ok(None);
+            };
+            let calls = after?.saturating_sub(before?) as f64 / (ended - began).as_secs_f64();
+            let served = Unit::of(workload).speed_of(&outcome).filter(|per_s| *per_s > 0.0);
+            Ok(served.map(|per_s| calls / per_s))
+        });
+        match counted {
+            Ok(syscalls) => cell.syscalls = syscalls,
+            Err(error) => faults.push(format!("{error:#}")),
+        }
+        let while_counted = |fault| format!("while its system calls were counted: {fault}");
+        cell.faults.extend(faults.into_iter().map(while_counted));
+    }
+
+    /// Does something with a fresh server that has answered rightly, and ends it.
+    fn with_server<T>(
+        &self,
+        workload: &Workload,
+        contestant: &Contestant,
+        faults: &mut Vec<String>,
+        act: impl FnOnce(&Server) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
         let book = workload.signs().then(stage::folder_of_a_book).transpose()?;
         let behind = Behind {
@@ -167,7 +236,7 @@ impl Stage {
         )?;
         let result = verify(server.address(), &Request::of(workload))
             .context("it answers wrongly")
-            .and_then(|()| self.load(workload, &server, seed, stop));
+            .and_then(|()| act(&server));
         match server.death() {
             Some(death) => anyhow::bail!(death),
             None => faults.extend(server.stop()),
@@ -190,9 +259,9 @@ impl Stage {
         let at_rest = Footprint::read(server.pid());
         let (mut before, mut used) = (None, None);
         let mut on_phase = |phase| match phase {
-            Phase::Measuring => before = Some(Counters::read(server.pid())),
+            Phase::Measuring => before = Some(server.counters()),
             Phase::Done => {
-                let end = Counters::read(server.pid());
+                let end = server.counters();
                 let loaded = Footprint::read(server.pid());
                 used = before.take().map(|before| before.until(&end, at_rest, loaded));
             }

@@ -1,17 +1,20 @@
-//! What a process tree uses, read from procfs and the CPU clocks of its processes.
+//! What a process tree uses, read from procfs and the CPU clocks of its processes, or from its
+//! control group.
 //!
 //! A tree is read while it changes: a process that vanishes between two reads is left out, and no
 //! read fails for it.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::CurrentSI as _;
 use procfs::process::{MMapExtension, Stat};
 use serde::{Deserialize, Serialize};
+
+use crate::accounting::{CpuTime, Group};
 
 /// A process, told from a later one of the same pid by its start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,11 +28,8 @@ pub(crate) struct Process {
 pub(crate) struct Counters {
     asked: Instant,
     cpu_read: Instant,
-    /// CPU of its processes and of those that they waited for.
-    cpu_s: f64,
-    /// The same in 10 ms ticks, by mode.
-    user_s: f64,
-    system_s: f64,
+    /// Of its processes, and of those that have ended as far as the one who counts knows them.
+    cpu: CpuTime,
     switches_read: Instant,
     switches: Switches,
     /// The threads counted in `switches`.
@@ -68,7 +68,7 @@ pub(crate) struct Used {
     /// Time from the first reading of the CPU clocks to the end of the load.
     pub(crate) cpu_window_s: f64,
     pub(crate) cpu_s: f64,
-    /// User and system in ticks of 10 ms, which is all the precision there is.
+    /// User and system; from procfs in ticks of 10 ms, which is all the precision there is.
     pub(crate) cpu_user_s: f64,
     pub(crate) cpu_system_s: f64,
     /// The same for the switches.
@@ -89,23 +89,18 @@ pub(crate) struct Used {
 }
 
 impl Counters {
-    /// Reads the counters of the tree below `root`: CPU first, where the order of reading is the
-    /// order of precision.
-    pub(crate) fn read(root: i32) -> Self {
+    /// Reads the counters of the tree below `root`, which may have a control group: CPU first, where
+    /// the order of reading is the order of precision.
+    pub(crate) fn read(root: i32, group: Option<&Group>) -> Self {
         let asked = Instant::now();
         let machine = MachineCounters::read();
         let stats = tree_stats(root);
-        let tick = procfs::ticks_per_second() as f64;
         let began = Instant::now();
-        let (mut cpu_s, mut user_s, mut system_s) = (0.0, 0.0, 0.0);
-        for stat in &stats {
-            let own_ticks = (stat.utime + stat.stime) as f64 / tick;
-            let reaped_s = (stat.cutime + stat.cstime) as f64 / tick;
-            cpu_s += clock_s(stat.pid).unwrap_or(own_ticks) + reaped_s;
-            user_s += (stat.utime as f64 + stat.cutime as f64) / tick;
-            system_s += (stat.stime as f64 + stat.cstime as f64) / tick;
-        }
-        let cpu_read = middle(began);
+        let cpu = sum_of_processes(&stats);
+        let summed = middle(began);
+        // Reading their clocks has brought the group up to date: what runs is else charged late.
+        let counted = group.and_then(Group::cpu).map(|cpu| (cpu, Instant::now()));
+        let (cpu, cpu_read) = counted.unwrap_or((cpu, summed));
         let began = Instant::now();
         let mut switches = Switches::default();
         let mut threads = BTreeSet::new();
@@ -113,18 +108,19 @@ impl Counters {
             add_switches(stat.pid, &mut switches, &mut threads);
         }
         let switches_read = middle(began);
-        Self { asked, cpu_read, cpu_s, user_s, system_s, switches_read, switches, threads, machine }
+        Self { asked, cpu_read, cpu, switches_read, switches, threads, machine }
     }
 
     /// What was used from `self`, read under load, to `end`, read when the load has just ended:
     /// what reading takes counts as time before, and no longer as time after.
     pub(crate) fn until(&self, end: &Self, at_rest: Footprint, loaded: Footprint) -> Used {
         let counted = |before: u64, after: u64| after.saturating_sub(before);
+        let used = |before, after: Duration| after.saturating_sub(before).as_secs_f64();
         Used {
             cpu_window_s: (end.asked - self.cpu_read).as_secs_f64(),
-            cpu_s: (end.cpu_s - self.cpu_s).max(0.0),
-            cpu_user_s: (end.user_s - self.user_s).max(0.0),
-            cpu_system_s: (end.system_s - self.system_s).max(0.0),
+            cpu_s: used(self.cpu.total, end.cpu.total),
+            cpu_user_s: used(self.cpu.user, end.cpu.user),
+            cpu_system_s: used(self.cpu.system, end.cpu.system),
             switches_window_s: (end.asked - self.switches_read).as_secs_f64(),
             switches_voluntary: counted(self.switches.voluntary, end.switches.voluntary),
             switches_involuntary: counted(self.switches.involuntary, end.switches.involuntary),
@@ -190,6 +186,16 @@ pub(crate) fn group(leader: i32) -> Vec<Process> {
     all_stats().iter().filter(|stat| member(stat)).map(Process::of).collect()
 }
 
+/// Those of some pids that have not ended.
+pub(crate) fn alive(pids: &[i32]) -> Vec<Process> {
+    let stat = |&pid: &i32| procfs::process::Process::new(pid).and_then(|one| one.stat()).ok();
+    pids.iter()
+        .filter_map(stat)
+        .filter(|stat| !ended(stat))
+        .map(|stat| Process::of(&stat))
+        .collect()
+}
+
 /// Those of `processes` that have not ended.
 pub(crate) fn still_alive(processes: &[Process]) -> Vec<Process> {
     let alive = |one: &Process| {
@@ -227,15 +233,29 @@ fn tree_stats(root: i32) -> Vec<Stat> {
     found
 }
 
+/// Processor time of some processes and of those that they waited for, by mode in ticks of 10 ms.
+fn sum_of_processes(stats: &[Stat]) -> CpuTime {
+    let rate = procfs::ticks_per_second() as f64;
+    let time = |ticks: u64| Duration::from_secs_f64(ticks as f64 / rate);
+    let reaped = |ticks: i64| time(ticks.max(0) as u64);
+    let mut sum = CpuTime::default();
+    for stat in stats {
+        let own = clock(stat.pid).unwrap_or_else(|| time(stat.utime + stat.stime));
+        sum.total += own + reaped(stat.cutime + stat.cstime);
+        sum.user += time(stat.utime) + reaped(stat.cutime);
+        sum.system += time(stat.stime) + reaped(stat.cstime);
+    }
+    sum
+}
+
 /// When the average process or thread was read: a large tree takes some milliseconds.
 fn middle(began: Instant) -> Instant {
     began + began.elapsed() / 2
 }
 
 /// The CPU clock of a process, which is finer than the ticks of its stat.
-fn clock_s(pid: i32) -> Option<f64> {
-    let time = clock_gettime(clock_getcpuclockid(Pid::from_raw(pid)).ok()?).ok()?;
-    Some(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
+fn clock(pid: i32) -> Option<Duration> {
+    Some(clock_gettime(clock_getcpuclockid(Pid::from_raw(pid)).ok()?).ok()?.into())
 }
 
 fn add_switches(pid: i32, switches: &mut Switches, threads: &mut BTreeSet<i32>) {
@@ -280,11 +300,11 @@ mod tests {
     #[test]
     fn this_process_uses_cpu_memory_and_a_thread() {
         let own = std::process::id() as i32;
-        let before = Counters::read(own);
+        let before = Counters::read(own, None);
         let work =
             (0..3_000_000_u64).fold(1_u64, |sum, n| std::hint::black_box(sum.wrapping_mul(n) ^ n));
         std::hint::black_box(work);
-        let end = Counters::read(own);
+        let end = Counters::read(own, None);
         let footprint = Footprint::read(own);
         let used = before.until(&end, footprint, footprint);
         assert!(used.cpu_s > 0.0, "{used:?}");

@@ -13,9 +13,10 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 use tempfile::TempDir;
 
+use crate::accounting::Accounting;
 use crate::catalogue::Contestant;
 use crate::contestant::{Launch, READY_DEADLINE, Ready, STOP_DEADLINE, Server};
-use crate::machine::Placement;
+use crate::machine::{Machine, Placement};
 use crate::peer::Peer;
 use crate::workload::Workload;
 
@@ -34,6 +35,7 @@ pub(crate) struct Stage {
     /// Removed with everything in it at the end.
     folder: TempDir,
     pub(crate) placement: Placement,
+    pub(crate) accounting: Accounting,
     /// What `backend` workloads put behind the server.
     backend: Option<Contestant>,
     pub(crate) ready_deadline: Duration,
@@ -63,17 +65,19 @@ impl Stage {
         Ok(Self {
             folder,
             placement,
+            accounting: Accounting::find(),
             backend,
             ready_deadline: READY_DEADLINE,
             stop_deadline: STOP_DEADLINE,
         })
     }
 
-    /// The folder of its folder, and whether that is memory.
-    pub(crate) fn served_from(&self) -> String {
+    /// Says where files are served from, and what counts.
+    pub(crate) fn describe(&self, machine: &mut Machine) {
         let scratch = self.folder.path().parent().unwrap_or(Path::new("/"));
         let kind = if is_memory(scratch) { "memory" } else { "disk" };
-        format!("{} ({kind})", scratch.display())
+        machine.served_from = format!("{} ({kind})", scratch.display());
+        self.accounting.name().clone_into(&mut machine.accounting);
     }
 
     /// Makes the workload's root and the file in it.
@@ -158,6 +162,8 @@ impl Stage {
             program: &contestant.program,
             arguments: arguments.map(str::to_owned).to_vec(),
             cpu: self.placement.client,
+            // It is not what is asked about.
+            accounting: &Accounting::Procfs,
             log: self.folder.path().join("backend.log"),
             ready: Ready::Line,
             ready_deadline: self.ready_deadline,
@@ -194,6 +200,7 @@ impl Stage {
             program: &contestant.program,
             arguments,
             cpu: self.placement.server,
+            accounting: &self.accounting,
             log: self.folder.path().join(format!("{}.log", contestant.name)),
             ready,
             ready_deadline: self.ready_deadline,

@@ -51,8 +51,8 @@ pub(crate) struct Table {
 /// A contestant's cells under one workload.
 pub(crate) struct Line<'a> {
     pub(crate) contestant: &'a Contestant,
-    workload: &'a Workload,
-    cells: Vec<&'a Cell>,
+    pub(crate) workload: &'a Workload,
+    pub(crate) cells: Vec<&'a Cell>,
 }
 
 /// What a line is compared with.
@@ -103,7 +103,14 @@ pub(crate) fn twin<'a>(run: &'a Run, workload: &'a Workload) -> Option<[Line<'a>
 /// The table of one workload.
 pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
     let lines = lines(run, workload);
-    let columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
+    let mut columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
+    if lines.iter().any(|line| line.syscalls().is_some()) {
+        let after = columns.iter().position(|(name, _)| *name == SWITCHES).map_or(0, |at| at + 1);
+        let column: Column = (Unit::of(workload).syscalls_column(), |line, _| {
+            line.syscalls().map_or(NOTHING.to_owned(), number)
+        });
+        columns.insert(after, column);
+    }
     let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
     // They are ranked, and serving few is cheap but no yardstick.
     let ours = ours.find(|line| line.served_all() && line.standing().is_some());
@@ -167,11 +174,11 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         columns.push(("p99 µs", |line, _| middle(line.p99())));
         columns.push(("served", |line, _| line.served_text()));
     }
-    columns.push(("switches/request", |line, _| line.switches_text()));
+    columns.push((SWITCHES, |line, _| line.switches_text()));
     columns.push(("PSS MiB", |line, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
     if workload.idle_ones_log_in() {
         columns.push(("idle held", |line, _| line.idle_text()));
-        columns.push(("KiB/session", |line, _| line.memory_text()));
+        columns.push((SESSION_MEMORY, |line, _| line.memory_text()));
         columns.push(group);
         columns.extend(peers.then_some(ratio));
     } else if workload.idle_connections > 0 {
@@ -193,6 +200,16 @@ const OPEN_COLUMNS: [Column; 6] = [
 ];
 /// Behind the column that ranks: rows that share a letter are not told apart by it.
 pub(crate) const GROUP: &str = "group";
+/// Behind it stand the system calls, where they were counted.
+const SWITCHES: &str = "switches/request";
+/// The growth of the memory for each idle session.
+const SESSION_MEMORY: &str = "KiB/session";
+
+/// The column with the number that ranks.
+pub(crate) fn ranking_column(workload: &Workload) -> &'static str {
+    if workload.idle_ones_log_in() { SESSION_MEMORY } else { Unit::of(workload).cost_column() }
+}
+
 /// What an open loop is ranked by beside the CPU.
 pub(crate) const RESPONSE_P99: &str = "response p99 µs";
 
@@ -283,7 +300,7 @@ impl Line<'_> {
         spread(self.standings().into_iter().map(|(_, value)| value)).map(|spread| spread.median)
     }
 
-    fn verdict(&self, cell: &Cell) -> Verdict {
+    pub(crate) fn verdict(&self, cell: &Cell) -> Verdict {
         verdict(cell, self.workload)
     }
 
@@ -396,6 +413,11 @@ impl Line<'_> {
             Some(spread) => format!("{mark}{}", number(spread.median)),
             None => NOTHING.to_owned(),
         }
+    }
+
+    /// System calls for each request or megabyte, from the first cell that has them.
+    fn syscalls(&self) -> Option<f64> {
+        self.cells.iter().find_map(|cell| cell.syscalls)
     }
 
     /// Of the block in which the fewest connections were served.
@@ -550,6 +572,27 @@ impl Verdict {
             Self::Unavailable => "NOT AVAILABLE",
         }
     }
+}
+
+impl Verdict {
+    /// All that void something, and what.
+    pub(crate) const VOIDS: [(Self, &str); 8] = [
+        (
+            Self::ClientBound,
+            "the client was busy for 80% of the time or more, so that throughput and latency are \
+             its own, and the server's throughput is that or more; CPU per request counts",
+        ),
+        (Self::NonStationary, "the latencies mean nothing, for there was no steady state"),
+        (Self::Noisy, "the latencies mean nothing, for the machine disturbed the client"),
+        (Self::UnderSampled, "the latencies mean nothing, for there were too few replies"),
+        (
+            Self::Starved,
+            "no request was answered, nor a part of a file moved; what the server held counts",
+        ),
+        (Self::Errors, "requests failed; nothing counts"),
+        (Self::Failed, "the server did not start, died, or answered wrongly; nothing counts"),
+        (Self::Unavailable, "it needs what this machine has not"),
+    ];
 }
 
 fn per_request(amount: f64, window_s: f64, outcome: &Outcome) -> Option<f64> {

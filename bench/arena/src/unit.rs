@@ -47,6 +47,14 @@ impl Unit {
         }
     }
 
+    pub(crate) fn syscalls_column(self) -> &'static str {
+        match self {
+            Self::Request => "syscalls/request",
+            Self::Login => "syscalls/login",
+            Self::Received | Self::Stored => "syscalls/MB",
+        }
+    }
+
     /// What stands behind a number of the cost column.
     pub(crate) fn cost(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ use crate::machine::{Machine, Placement};
 use crate::record::{Cell, Header};
 use crate::sample::{Footprint, Used};
 
-fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
+pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     Contestant {
         name: name.to_owned(),
         description: String::new(),
@@ -28,7 +28,7 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     }
 }
 
-fn workload(name: &str) -> Workload {
+pub(super) fn workload(name: &str) -> Workload {
     Workload {
         name: name.to_owned(),
         title: "Dispatch".to_owned(),
@@ -73,12 +73,14 @@ pub(super) fn machine() -> Machine {
         backlog_limit: "4096".to_owned(),
         placement: Placement { server: Some(0), client: Some(1), siblings: false },
         congestion_control: String::new(),
+        accounting: String::new(),
+        syscalls: None,
         served_from: String::new(),
     }
 }
 
 /// A cell in which a request costs `cpu_us` and there are `rate` of them.
-fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
+pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
     let summary =
         Summary { count: rate as u64, p50: 1e6 / rate, p99: 3e6 / rate, ..Summary::default() };
     let loaded = Footprint {
@@ -97,6 +99,7 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
         failure: None,
         unavailable: None,
         faults: Vec::new(),
+        syscalls: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,
@@ -214,7 +217,7 @@ fn a_run_of_nothing_is_not_whole() {
 fn a_workload_in_which_only_floors_were_measured_has_no_answer() {
     let mut run = run();
     run.cells.retain(|cell| cell.contestant == "floor-threads");
-    for answer in answers(&run).rows {
+    for answer in answers(&run).table().rows {
         assert!(answer[1..].iter().all(|cell| cell == "not measured"), "{answer:?}");
     }
 }
@@ -229,7 +232,7 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
 }
 
 /// Under a workload whose requests come by a schedule, which one server cannot keep.
-fn run_at_a_rate() -> Run {
+pub(super) fn run_at_a_rate() -> Run {
     let mut run = run();
     let (rate, arrivals) = (Rate::Constant(5000.0), Arrivals::Poisson);
     let keys = Workload { rate: Some(rate), arrivals: Some(arrivals), ..workload("latency") };
@@ -299,7 +302,7 @@ fn what_became_of_the_classes_beside_the_first_is_told_and_their_failures_void_a
 }
 
 /// Under a workload of logins, beside a server of other people that is dearer.
-fn run_beside_a_peer() -> Run {
+pub(super) fn run_beside_a_peer() -> Run {
     let mut run = run();
     let logins = Workload {
         protocol: Protocol::Ftp,
