@@ -353,6 +353,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if !header.resumed.is_empty() {
+        let when = header.resumed.join(", ");
+        write!(text, " Interrupted, and resumed {when}.").expect("a string takes all");
+    }
     if let Some(Counting::Refused(why)) = &machine.syscalls {
         write!(text, " System calls were not counted: {why}.").expect("a string takes all");
     }
@@ -520,4 +524,4 @@ order, each in a fresh process.
   block.";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,14 +1,11 @@
 //! Two recorded runs side by side: did a change help?
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
-use serde::Serialize;
+use std::path::Path;
 
 use super::{Style, push, render};
 use crate::Usage;
 use crate::ranking::{Measure, Unpaired, interval};
-use crate::record::{Header, Run, is_run, read_header};
+use crate::record::{self, Difference, Header, Run, differences, read_header};
 use crate::table::{Line, Table, lines, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
@@ -16,21 +13,17 @@ use crate::workload::Workload;
 /// What two commits are expected to differ in.
 const MACHINE_MAY_DIFFER: [&str; 1] = ["commit"];
 /// Keys of a workload that say nothing about the work.
-const WORKLOAD_MAY_DIFFER: [&str; 6] =
-    ["title", "question", "expectation", "blocks", "quick", "peers"];
+const WORKLOAD_MAY_DIFFER: [&str; 7] =
+    ["title", "question", "expectation", "blocks", "quick", "full_ms", "peers"];
 
 /// Reads a recorded run by its folder, or by its name below `results`.
 pub(crate) fn find(results: &Path, wanted: &str) -> anyhow::Result<Run> {
-    let folders = [PathBuf::from(wanted), results.join(wanted)];
-    let Some(folder) = folders.iter().find(|folder| is_run(folder)) else {
-        let why = format!("no recorded run {wanted}, neither a folder nor a name below");
-        return Err(Usage(format!("{why} {}", results.display())).into());
-    };
-    if read_header(folder)?.is_of_the_client() {
+    let folder = record::find(results, wanted)?;
+    if read_header(&folder)?.is_of_the_client() {
         let why = format!("{wanted} is a run of the load generator; name two runs of servers");
         return Err(Usage(why).into());
     }
-    Run::read(folder)
+    Run::read(&folder)
 }
 
 /// What differs from the first run to the second.
@@ -66,11 +59,14 @@ the logarithms, with Holm's correction within a workload and measure, from a rat
 what A/A twins differed by.";
 
 fn warnings(first: &Header, second: &Header) -> Vec<String> {
-    let mut found = differences(&first.machine, &second.machine, &MACHINE_MAY_DIFFER);
+    let between = |one: Difference| one.told("in A", "in B");
+    let machine = differences(&first.machine, &second.machine, &MACHINE_MAY_DIFFER);
+    let mut found: Vec<String> = machine.into_iter().map(between).collect();
     for workload in &second.workloads {
         if let Some(before) = first.workloads.iter().find(|one| one.name == workload.name) {
             let keys = differences(before, workload, &WORKLOAD_MAY_DIFFER);
-            found.extend(keys.into_iter().map(|key| format!("{}: {key}", workload.name)));
+            found
+                .extend(keys.into_iter().map(|key| format!("{}: {}", workload.name, between(key))));
         }
     }
     for contestant in &second.contestants {
@@ -82,33 +78,6 @@ fn warnings(first: &Header, second: &Header) -> Vec<String> {
         }
     }
     found
-}
-
-/// The keys of two records that differ, each with both values.
-fn differences(first: &impl Serialize, second: &impl Serialize, ignored: &[&str]) -> Vec<String> {
-    let values = |of: serde_json::Result<serde_json::Value>| match of {
-        Ok(serde_json::Value::Object(values)) => values,
-        _ => unreachable!("a record is an object of JSON"),
-    };
-    let first = values(serde_json::to_value(first));
-    let second = values(serde_json::to_value(second));
-    let keys: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
-    let is_told = |key: &&String| {
-        let differs = first.get(*key).filter(|value| !value.is_null())
-            != second.get(*key).filter(|value| !value.is_null());
-        differs && !ignored.contains(&key.as_str())
-    };
-    let told = |value: Option<&serde_json::Value>| match value {
-        None | Some(serde_json::Value::Null) => "not told".to_owned(),
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let differing = keys.into_iter().filter(is_told);
-    differing
-        .map(|key| {
-            format!("{key} is {} in A, {} in B", told(first.get(key)), told(second.get(key)))
-        })
-        .collect()
 }
 
 type RunOf<'a> = (&'a Run, &'a Workload);
