@@ -1,8 +1,8 @@
 //! The harness: runs every architecture on the same work, records it and reports it.
 //!
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
-//! asked for what there is not, 3 when the machine is not fit to measure, which `arena doctor` finds
-//! out, and 130 when it was interrupted.
+//! asked for what there is not, 3 when `arena doctor` finds the machine unfit to measure, and 130 when
+//! it was interrupted.
 
 mod accounting;
 mod calibration;
