@@ -2,6 +2,7 @@
 
 mod calibration;
 mod curves;
+mod diff;
 mod figure;
 mod page;
 mod prose;
@@ -20,6 +21,7 @@ use loadgen::Load;
 use serde::de::IgnoredAny;
 
 pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
+pub(crate) use self::diff::{diff, find};
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
@@ -363,6 +365,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if !header.resumed.is_empty() {
+        let when = header.resumed.join(", ");
+        write!(text, " Interrupted, and resumed {when}.").expect("a string takes all");
+    }
     if let Some(Counting::Refused(why)) = &machine.syscalls {
         write!(text, " System calls were not counted: {why}.").expect("a string takes all");
     }
@@ -530,4 +536,4 @@ order, each in a fresh process.
   block.";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -22,7 +22,7 @@ use crate::workload::Workload;
 
 /// Files are served from memory where there is room: a disk's write-back comes when it likes and
 /// is not what is asked.
-const MEMORY: &str = "/dev/shm";
+pub(crate) const MEMORY: &str = "/dev/shm";
 /// What must be left in memory beside the files.
 const SPARE_BYTES: u64 = 256 << 20;
 /// Ports for servers that cannot be told to take a free one: below those that Linux gives to

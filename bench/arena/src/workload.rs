@@ -85,6 +85,9 @@ pub(crate) struct Workload {
     /// Whether it belongs to the set that runs when nothing is named.
     #[serde(default)]
     pub(crate) quick: bool,
+    /// It belongs to the set of `--full`, and a cell is measured for so long there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) full_ms: Option<u64>,
     /// Other classes of clients beside those that are asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) beside: Vec<Class>,
@@ -279,6 +282,7 @@ impl Workload {
                 "duration_ms",
                 "100 to 600000",
             ),
+            (self.full_ms.is_none_or(|n| (100..=600_000).contains(&n)), "full_ms", "100 to 600000"),
             (self.blocks >= 1 && self.blocks <= 100, "blocks", "1 to 100"),
             (self.workers.is_none_or(|n| (1..=4096).contains(&n)), "workers", "1 to 4096"),
             (self.file_bytes.is_none_or(|n| n <= 1 << 31), "file_bytes", "at most 2147483648"),

@@ -59,6 +59,7 @@ pub(super) fn workload(name: &str) -> Workload {
         file_bytes: None,
         backend: false,
         quick: true,
+        full_ms: None,
         peers: false,
         variants: false,
     }
@@ -126,7 +127,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
     }
 }
 
-pub(super) fn run() -> Run {
+pub(crate) fn run() -> Run {
     let mut cells = Vec::new();
     for block in 1..=5 {
         let noise = f64::from(block) / 10.0;
@@ -174,6 +175,8 @@ pub(super) fn run() -> Run {
         contestants,
         workloads: vec![workload("plaintext"), herd],
         twins: BTreeMap::new(),
+        resumed: Vec::new(),
+        programs: BTreeMap::new(),
         calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
