@@ -15,6 +15,7 @@ mod record;
 mod report;
 mod run;
 mod sample;
+mod series;
 mod stage;
 mod stats;
 mod syscalls;
@@ -40,7 +41,7 @@ use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
 use crate::machine::{Counting, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
-use crate::stage::{Stage, protocol_name};
+use crate::stage::{Service, Stage, protocol_name};
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -203,7 +204,12 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
     println!(
         "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers):"
     );
+    let mut known = "";
     for one in workloads {
+        // The levels of a series are run together.
+        if std::mem::replace(&mut known, one.family()) == one.family() {
+            continue;
+        }
         let mark = if one.quick {
             '*'
         } else if one.peers {
@@ -211,7 +217,7 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         } else {
             ' '
         };
-        println!("{mark} {:24} {}", one.name, one.title);
+        println!("{mark} {:24} {}", one.family(), one.title);
     }
 }
 
@@ -261,6 +267,7 @@ fn measure(
         let seconds = options.seconds.map(|seconds| seconds * 1000);
         workload.duration_ms = seconds.unwrap_or(workload.duration_ms);
     }
+    workloads.retain(|workload| workload.cores.is_none_or(|cores| cores <= machine::processors()));
     let all = &catalogue.architectures;
     let mut contestants = pick("architecture", all, &options.architecture, |one| &one.name)?;
     if workloads.iter().any(|workload| workload.floor) {
@@ -354,7 +361,7 @@ enum Set {
 
 /// Those that were named, or those of the set.
 fn chosen_workloads(all: &[Workload], names: &[String], set: Set) -> Result<Vec<Workload>, Usage> {
-    let mut workloads = pick("workload", all, names, |one| &one.name)?;
+    let mut workloads = pick("workload", all, names, Workload::family)?;
     if names.is_empty() {
         workloads.retain(|one| match set {
             Set::Quick => one.quick,
@@ -426,7 +433,7 @@ fn check_one(
         Protocol::Echo => ("", None),
         Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
-    let mut server = match stage.start(protocol, contestant, root, None, None) {
+    let mut server = match stage.start(contestant, &Service::new(protocol, root)) {
         Ok(server) => server,
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),

@@ -19,8 +19,9 @@ use crate::Usage;
 use crate::calibration::word;
 use crate::machine::Counting;
 use crate::record::{Header, Run, read_all};
+use crate::series::sections;
 use crate::stats::{Blocks, Comparison, compare, spread};
-use crate::table::{Line, Table, Verdict, lines, number, table};
+use crate::table::{Line, Table, Verdict, lines, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -65,11 +66,11 @@ pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<boo
 pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     let mut out = String::new();
     let mut narrowed = false;
-    for workload in &run.header.workloads {
-        let table = table(run, workload);
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
         if !table.rows.is_empty() {
-            push(&mut out, &format!("\n{} ({})", workload.title, workload.name));
-            let (text, dropped) = terminal::fitted(&table, columns);
+            push(&mut out, &format!("\n{} ({})", workload.title, section.name()));
+            let (text, dropped) = terminal::fitted(table, columns);
             push(&mut out, text.trim_end());
             narrowed |= dropped;
             for remark in &table.remarks {
@@ -146,17 +147,17 @@ fn section(out: &mut String, run: &Run) {
         let (done, planned) = (run.cells.len(), header.planned());
         push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
     }
-    for workload in &header.workloads {
-        let table = table(run, workload);
-        push(out, &format!("\n### {} (`{}`)\n", workload.title, workload.name));
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
+        push(out, &format!("\n### {} (`{}`)\n", workload.title, section.name()));
         push(out, &workload.question);
         push(out, &format!("\nExpected: {}", workload.expectation));
-        push(out, &format!("\n{}.\n", load(workload)));
+        push(out, &format!("\n{}.\n", load(&section.workloads)));
         if table.rows.is_empty() {
             push(out, "Nothing was measured.");
             continue;
         }
-        push(out, render(&table, Style::Markdown).trim_end());
+        push(out, render(table, Style::Markdown).trim_end());
         if !table.remarks.is_empty() {
             push(out, "");
         }
@@ -356,9 +357,11 @@ fn told_disturbances(
 }
 
 /// The load in a sentence, from the workload's own keys.
-fn load(workload: &Workload) -> String {
+fn load(levels: &[&Workload]) -> String {
+    let workload = levels[0];
     let what = match Unit::of(workload) {
         Unit::Login => "login and QUIT".to_owned(),
+        Unit::Session => "sessions of a script".to_owned(),
         Unit::Stored => format!("STOR {}", workload.path),
         _ if workload.path.is_empty() => "messages".to_owned(),
         _ => workload.path.clone(),
@@ -366,7 +369,14 @@ fn load(workload: &Workload) -> String {
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
     let mut parts = vec![format!("{protocol} {what}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
-        parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
+        let mut rates = vec![rate.to_string()];
+        rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));
+        parts.push(format!("{} a second ({} arrivals)", then(&rates), word(arrivals)));
+    }
+    let cores: Vec<String> =
+        levels.iter().filter_map(|level| Some(level.cores?.to_string())).collect();
+    if !cores.is_empty() {
+        parts.push(format!("{} processors for the server", then(&cores)));
     }
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));
@@ -398,6 +408,12 @@ fn load(workload: &Workload) -> String {
     let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
     parts.push(format!("{} blocks of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
+}
+
+/// The values of levels, from the first to the last.
+fn then(values: &[String]) -> String {
+    let distinct = values.windows(2).any(|pair| pair[0] != pair[1]);
+    if distinct { values.join(", then ") } else { values[0].clone() }
 }
 
 fn render(table: &Table, style: Style) -> String {

@@ -15,7 +15,7 @@ use crate::machine::Counting;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Writer};
 use crate::sample::{Footprint, Used};
-use crate::stage::Stage;
+use crate::stage::{Service, Stage};
 use crate::syscalls::Watch;
 use crate::unit::Unit;
 use crate::verify::{Request, verify};
@@ -212,14 +212,14 @@ impl Stage {
         act: impl FnOnce(&Server) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
-        let behind = backend.as_ref().map(Server::address);
-        let mut server = self.start(
-            workload.protocol,
-            contestant,
-            &self.root(workload),
-            workload.workers,
-            behind,
-        )?;
+        let service = Service {
+            protocol: workload.protocol,
+            root: &self.root(workload),
+            workers: workload.workers,
+            backend: backend.as_ref().map(Server::address),
+            cores: workload.cores,
+        };
+        let mut server = self.start(contestant, &service)?;
         let result = verify(server.address(), &Request::of(workload))
             .context("it answers wrongly")
             .and_then(|()| act(&server));

@@ -30,6 +30,25 @@ const SPARE_BYTES: u64 = 256 << 20;
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORTS_TRIED: usize = 100;
 
+/// What a server is to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Service<'a> {
+    pub(crate) protocol: Protocol,
+    /// The folder that it serves.
+    pub(crate) root: &'a Path,
+    pub(crate) workers: Option<usize>,
+    /// The server behind it.
+    pub(crate) backend: Option<SocketAddr>,
+    /// So many processors instead of one.
+    pub(crate) cores: Option<usize>,
+}
+
+impl<'a> Service<'a> {
+    pub(crate) fn new(protocol: Protocol, root: &'a Path) -> Self {
+        Self { protocol, root, workers: None, backend: None, cores: None }
+    }
+}
+
 /// Where servers run and what they serve.
 pub(crate) struct Stage {
     /// Removed with everything in it at the end.
@@ -87,8 +106,12 @@ impl Stage {
         if !workload.stores() {
             return Ok(());
         }
+        let retrieved = workload.file_bytes.map(|_| workload.path.trim_start_matches('/'));
         for entry in fs::read_dir(self.root(workload))? {
-            fs::remove_file(entry?.path())?;
+            let entry = entry?;
+            if retrieved.is_none_or(|name| entry.file_name() != name) {
+                fs::remove_file(entry.path())?;
+            }
         }
         Ok(())
     }
@@ -110,14 +133,13 @@ impl Stage {
     /// protocol, only what it replies.
     pub(crate) fn start(
         &self,
-        protocol: Protocol,
         contestant: &Contestant,
-        root: &Path,
-        workers: Option<usize>,
-        backend: Option<SocketAddr>,
+        service: &Service<'_>,
     ) -> anyhow::Result<Server> {
+        let Service { protocol, root, workers, backend, cores } = *service;
+        let cpus = self.placement.server_at(cores);
         if let Some(peer) = &contestant.peer {
-            return self.start_peer(protocol, contestant, peer, root);
+            return self.start_peer(protocol, contestant, peer, root, cpus);
         }
         let mut arguments = contestant.arguments.clone();
         if protocol == Protocol::Ftp && !contestant.floor {
@@ -137,7 +159,7 @@ impl Stage {
         if let Some(address) = backend {
             give("--backend", address.to_string());
         }
-        self.launch(contestant, arguments, Ready::Line)
+        self.launch(contestant, arguments, Ready::Line, cpus)
     }
 
     /// The backend shares the client's processor, for it is part of the world outside the server.
@@ -148,7 +170,7 @@ impl Stage {
         Server::start(Launch {
             program: &contestant.program,
             arguments: arguments.map(str::to_owned).to_vec(),
-            cpu: self.placement.client,
+            cpus: self.placement.client.into_iter().collect(),
             // It is not what is asked about.
             accounting: &Accounting::Procfs,
             log: self.folder.path().join("backend.log"),
@@ -166,6 +188,7 @@ impl Stage {
         contestant: &Contestant,
         peer: &Peer,
         root: &Path,
+        cpus: Vec<usize>,
     ) -> anyhow::Result<Server> {
         let port = free_port()?;
         let folder = self.folder.path().join("peers").join(&contestant.name);
@@ -174,6 +197,7 @@ impl Stage {
             contestant,
             arguments,
             Ready::Greets(SocketAddr::from(([127, 0, 0, 1], port)), protocol),
+            cpus,
         )
     }
 
@@ -182,11 +206,12 @@ impl Stage {
         contestant: &Contestant,
         arguments: Vec<String>,
         ready: Ready,
+        cpus: Vec<usize>,
     ) -> anyhow::Result<Server> {
         Server::start(Launch {
             program: &contestant.program,
             arguments,
-            cpu: self.placement.server,
+            cpus,
             accounting: &self.accounting,
             log: self.folder.path().join(format!("{}.log", contestant.name)),
             ready,

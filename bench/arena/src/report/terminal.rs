@@ -4,16 +4,18 @@ use super::{Style, render};
 use crate::table::{RESPONSE_P99, Table};
 
 /// The columns that stay longest, the most important first.
-const IMPORTANT: [&str; 14] = [
+const IMPORTANT: [&str; 16] = [
     "architecture",
     "CPU µs/request",
     "CPU µs/login",
+    "CPU µs/session",
     "CPU ms/GB",
     "KiB/session",
     "× best of ours",
     "× floor",
     "requests/s",
     "logins/s",
+    "sessions/s",
     "MB/s",
     RESPONSE_P99,
     "p99 µs",

@@ -42,6 +42,10 @@ fn workload(name: &str) -> Workload {
         arrivals: None,
         backlog: None,
         think_ms: None,
+        script: None,
+        levels: None,
+        series: None,
+        cores: None,
         payload_bytes: 0,
         idle_connections: 0,
         expected_bytes: None,
@@ -68,7 +72,7 @@ pub(super) fn machine() -> Machine {
         rustc: "rustc 1.95.0".to_owned(),
         commit: "0123456789ab".to_owned(),
         backlog_limit: "4096".to_owned(),
-        placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        placement: Placement { server: Some(0), client: Some(1), ..Placement::unpinned() },
         congestion_control: String::new(),
         accounting: String::new(),
         syscalls: None,
@@ -179,7 +183,7 @@ fn the_report_says_what_the_records_say() {
 fn the_terminal_has_the_same_rows() {
     let (run, text) = (run(), for_terminal(&run(), None));
     for workload in &run.header.workloads {
-        for value in table(&run, workload).rows.iter().flatten() {
+        for value in crate::table::table(&run, workload).rows.iter().flatten() {
             assert!(text.contains(value.as_str()), "{value}");
         }
     }
