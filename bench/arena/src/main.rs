@@ -4,7 +4,9 @@
 //! asked for what there is not, and 130 when it was interrupted.
 
 mod accounting;
+mod advise;
 mod calibration;
+mod capacity;
 mod catalogue;
 mod contestant;
 mod definition;
@@ -86,6 +88,8 @@ enum Command {
     List,
     /// Measures, records, reports
     Run(RunOptions),
+    /// Says which architecture suits a work that you describe, by measuring all of them under it
+    Advise(advise::Question),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
     Calibrate(CalibrateOptions),
     /// Generates results/README.md from the raw records
@@ -172,6 +176,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             let all = workload::load_folder(&folder)?;
             let peers = wanted_peers(&catalogue, &peers, &options)?;
             measure(&catalogue, peers, &all, own_folder, options)
+        }
+        Command::Advise(question) => {
+            let stop = interrupted_by_signals()?;
+            let whole = advise::advise(&catalogue, &question, &stop)?;
+            Ok(if whole { 0 } else { INTERRUPTED })
         }
         Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {

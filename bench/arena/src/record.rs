@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::calibration;
+use crate::capacity::Capacity;
 use crate::catalogue::Contestant;
 use crate::machine::Machine;
 use crate::sample::Used;
@@ -65,6 +66,10 @@ pub(crate) struct Cell {
     /// bytes, from a short cell of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) syscalls: Option<f64>,
+    /// What was found where it is the capacity that is looked for; the outcome is then that of the
+    /// run that confirmed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) capacity: Option<Capacity>,
     #[serde(default)]
     pub(crate) used: Option<Used>,
 }

@@ -378,6 +378,10 @@ fn load(levels: &[&Workload]) -> String {
     if !cores.is_empty() {
         parts.push(format!("{} processors for the server", then(&cores)));
     }
+    if let Some(bound) = workload.capacity {
+        let p99_ms = bound.p99_ms;
+        parts.push(format!("the highest rate (poisson arrivals) with p99 within {p99_ms} ms"));
+    }
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));
     }
@@ -406,7 +410,8 @@ fn load(levels: &[&Workload]) -> String {
         parts.push(format!("{workers} workers where there are workers"));
     }
     let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
-    parts.push(format!("{} blocks of {duration} ms after {warm_up} ms", workload.blocks));
+    let trials = if workload.capacity.is_some() { "searches with trials" } else { "blocks" };
+    parts.push(format!("{} {trials} of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
 }
 

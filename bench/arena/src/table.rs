@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use loadgen::{BUSY_MAX, Class, Outcome, Sessions, Word};
 
+use crate::capacity::Capacity;
 use crate::catalogue::Contestant;
 use crate::record::{Cell, Run};
 use crate::sample::{Footprint, Used};
@@ -190,7 +191,8 @@ pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
         return Verdict::Unavailable;
     }
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
-        return Verdict::Failed;
+        // Where no rate held there is no outcome.
+        return if cell.capacity.is_some() { Verdict::Starved } else { Verdict::Failed };
     };
     if outcome.classes().any(|class| !class.errors.is_empty()) {
         Verdict::Errors
@@ -218,7 +220,7 @@ impl From<Word> for Verdict {
     }
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
     /// The contestant's name, marked where it is not one of ours.
     pub(crate) fn name(&self) -> String {
         let mark = if self.contestant.is_peer() { " (peer)" } else { "" };
@@ -255,6 +257,26 @@ impl Line<'_> {
     /// Open loop: requests a second that were due, by block.
     fn intended(&self) -> Blocks {
         self.blocks(Verdict::ClientBound, |outcome, _| outcome.rate_intended_per_s)
+    }
+
+    /// Its cells, in the order in which they were measured.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &'a Cell> {
+        self.cells.iter().copied()
+    }
+
+    /// The memory of the tree under load, in bytes by block.
+    pub(crate) fn footprints(&self) -> Blocks {
+        self.footprint(|footprint| footprint.pss_bytes as f64)
+    }
+
+    /// What was found of the capacity, by block.
+    pub(crate) fn capacities(&self) -> impl Iterator<Item = (u32, &Capacity)> {
+        self.cells.iter().filter_map(|cell| Some((cell.block, cell.capacity.as_ref()?)))
+    }
+
+    /// A figure of each run that confirmed a capacity.
+    pub(crate) fn at_the_end(&self, of: fn(&Outcome) -> f64) -> Blocks {
+        self.blocks(Verdict::ClientBound, |outcome, _| Some(of(outcome)))
     }
 
     /// Response time at the 99th percentile by block, where it means something.

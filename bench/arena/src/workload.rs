@@ -6,6 +6,7 @@ use std::time::Duration;
 use loadgen::{Arrivals, Class, FtpOperation, Load, Plan, Protocol, Rate, Script};
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::Bound;
 use crate::catalogue::Contestant;
 use crate::definition::{self, Malformed};
 use crate::machine::Placement;
@@ -61,6 +62,10 @@ pub(crate) struct Workload {
     /// The name that the workloads have in common that one file made; a key of records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) series: Option<String>,
+    /// What is looked for is the highest rate at which the server answers within this bound; the
+    /// durations are those of one trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) capacity: Option<Bound>,
     /// So many processors for the server instead of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cores: Option<usize>,
@@ -112,7 +117,7 @@ pub(crate) enum Levels {
 /// More levels of one key are not asked for.
 const LEVELS_MAX: usize = 32;
 /// More connections of one class are not asked for.
-const CONNECTIONS_MAX: usize = 20_000;
+pub(crate) const CONNECTIONS_MAX: usize = 20_000;
 
 /// Reads every `*.toml` of a folder, in the order of the names.
 pub(crate) fn load_folder(folder: &Path) -> anyhow::Result<Vec<Workload>> {
@@ -161,6 +166,44 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
 }
 
 impl Workload {
+    /// One that asks nothing yet.
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self {
+            name: String::new(),
+            title: String::new(),
+            question: String::new(),
+            expectation: String::new(),
+            protocol,
+            operation: FtpOperation::default(),
+            path: String::new(),
+            connections: 1,
+            pipeline: 1,
+            requests_per_connection: None,
+            rate: None,
+            arrivals: None,
+            backlog: None,
+            think_ms: None,
+            script: None,
+            levels: None,
+            series: None,
+            capacity: None,
+            cores: None,
+            payload_bytes: 0,
+            idle_connections: 0,
+            expected_bytes: None,
+            warm_up_ms: 0,
+            duration_ms: 1000,
+            blocks: 1,
+            workers: None,
+            floor: false,
+            file_bytes: None,
+            backend: false,
+            quick: false,
+            beside: Vec::new(),
+            peers: false,
+        }
+    }
+
     /// Itself, or a workload for each of its levels.
     fn at_each_level(self) -> Vec<Self> {
         let series = Some(self.name.clone());
@@ -337,6 +380,11 @@ impl Workload {
             (self.blocks >= 1 && self.blocks <= 100, "blocks", "1 to 100"),
             (self.workers.is_none_or(|n| (1..=4096).contains(&n)), "workers", "1 to 4096"),
             (self.file_bytes.is_none_or(|n| n <= 1 << 31), "file_bytes", "at most 2147483648"),
+            (
+                self.capacity.is_none_or(|bound| (0.01..=10_000.0).contains(&bound.p99_ms)),
+                "capacity",
+                "a p99_ms of 0.01 to 10000",
+            ),
             (self.cores.is_none_or(|n| (1..=1024).contains(&n)), "cores", "1 to 1024"),
             (self.levels.as_ref().is_none_or(Levels::are_good), "levels", "1 to 32 good ones"),
         ];
@@ -345,6 +393,12 @@ impl Workload {
         }
         let of_the_other_loop = [
             (self.is_open() && self.think_ms.is_some(), "think_ms", "none beside a rate"),
+            (self.is_open() && self.capacity.is_some(), "rate", "none beside capacity"),
+            (
+                self.think_ms.is_some() && self.capacity.is_some(),
+                "think_ms",
+                "none beside capacity",
+            ),
             (!self.is_open() && self.arrivals.is_some(), "arrivals", "a rate beside it"),
             (!self.is_open() && self.backlog.is_some(), "backlog", "a rate beside it"),
         ];
