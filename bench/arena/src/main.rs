@@ -9,15 +9,18 @@ mod calibration;
 mod capacity;
 mod catalogue;
 mod contestant;
+mod coverage;
 mod definition;
 mod machine;
 mod peer;
 mod progress;
+mod ranking;
 mod record;
 mod report;
 mod run;
 mod sample;
 mod series;
+mod shares;
 mod stage;
 mod stats;
 mod syscalls;
@@ -35,7 +38,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use loadgen::Protocol;
+use loadgen::{Method, Protocol};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
@@ -85,14 +88,18 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     /// Names the architectures and the workloads
-    List,
+    List {
+        /// Print what books and papers know of which architecture: architectures/README.md
+        #[arg(long)]
+        coverage: bool,
+    },
     /// Measures, records, reports
     Run(RunOptions),
     /// Says which architecture suits a work that you describe, by measuring all of them under it
     Advise(advise::Question),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
     Calibrate(CalibrateOptions),
-    /// Generates results/README.md from the raw records
+    /// Generates results/README.md, report.html and heat-map.svg from the raw records
     Report {
         /// Where the recorded runs are [default: results of the repository]
         #[arg(long, value_name = "DIR")]
@@ -111,6 +118,9 @@ struct RunOptions {
     /// Only this architecture (may be repeated) [default: all]
     #[arg(long, value_name = "NAME")]
     architecture: Vec<String>,
+    /// Also the variants of architectures
+    #[arg(long)]
+    variants: bool,
     /// Beside the servers of other people that are on this machine
     #[arg(long)]
     peers: bool,
@@ -168,7 +178,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
     let peers = line.contestants.unwrap_or_else(|| catalogue.root.join("bench/contestants"));
     match line.command {
-        Command::List => {
+        Command::List { coverage: true } => {
+            print!("{}", coverage::text(&catalogue)?);
+            Ok(0)
+        }
+        Command::List { coverage: false } => {
             list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?);
             Ok(0)
         }
@@ -185,8 +199,9 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
         Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
-            let readme = report::generate(&results)?;
-            println!("{}", readme.display());
+            for file in report::generate(&results)? {
+                println!("{}", file.display());
+            }
             Ok(0)
         }
         Command::Check => check(&catalogue),
@@ -197,6 +212,10 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
     println!("Architectures:");
     for one in &catalogue.architectures {
         println!("  {:24} {}", one.name, one.description);
+    }
+    println!("\nVariants (run where they are named, and with --variants):");
+    for one in &catalogue.variants {
+        println!("  {:28} {}", one.name, one.description);
     }
     println!("\nFloors:");
     for one in &catalogue.floors {
@@ -211,7 +230,8 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         }
     }
     println!(
-        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers):"
+        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers, v with \
+         variants):"
     );
     let mut known = "";
     for one in workloads {
@@ -219,14 +239,9 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         if std::mem::replace(&mut known, one.family()) == one.family() {
             continue;
         }
-        let mark = if one.quick {
-            '*'
-        } else if one.peers {
-            '+'
-        } else {
-            ' '
-        };
-        println!("{mark} {:24} {}", one.family(), one.title);
+        let marks = [(one.quick, '*'), (one.peers, '+'), (one.variants, 'v')];
+        let marks: String = marks.iter().map(|(is, mark)| if *is { *mark } else { ' ' }).collect();
+        println!("{marks} {:24} {}", one.family(), one.title);
     }
 }
 
@@ -260,6 +275,7 @@ fn measure(
     let chosen_by_hand = own_folder
         || !options.workload.is_empty()
         || !options.architecture.is_empty()
+        || options.variants
         || !options.peer.is_empty()
         || options.blocks.is_some()
         || options.seconds.is_some();
@@ -277,8 +293,13 @@ fn measure(
         workload.duration_ms = seconds.unwrap_or(workload.duration_ms);
     }
     workloads.retain(|workload| workload.cores.is_none_or(|cores| cores <= machine::processors()));
-    let all = &catalogue.architectures;
-    let mut contestants = pick("architecture", all, &options.architecture, |one| &one.name)?;
+    let all = catalogue.with_variants();
+    let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
+    let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
+    for workload in &mut workloads {
+        workload.variants |= options.variants || named;
+    }
+    contestants.retain(|one| !one.variant || workloads.iter().any(|workload| workload.variants));
     if workloads.iter().any(|workload| workload.floor) {
         contestants.extend(catalogue.floors.clone());
     }
@@ -405,12 +426,13 @@ fn interrupted_by_signals() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
-    require_programs(&catalogue.architectures)?;
+    let all = catalogue.with_variants();
+    require_programs(&all)?;
     let stop = interrupted_by_signals()?;
     let stage = Stage::new(Placement::unpinned(), None, CHECK_FILE_BYTES)?;
     let root = stage.root_with_file("check.bin", CHECK_FILE_BYTES)?;
     let mut wrong = 0;
-    for contestant in &catalogue.architectures {
+    for contestant in &all {
         for protocol in PROTOCOLS {
             if stop.load(Ordering::SeqCst) {
                 return Ok(INTERRUPTED);
@@ -420,7 +442,7 @@ fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
                 Ok(faults) => (faults.clone(), faults.join("; ")),
                 Err(unavailable) => (Vec::new(), format!("not available: {unavailable:#}")),
             };
-            println!("{:24} {:6} {verdict}", contestant.name, protocol_name(protocol));
+            println!("{:28} {:6} {verdict}", contestant.name, protocol_name(protocol));
             wrong += faults.len();
         }
     }
@@ -447,7 +469,8 @@ fn check_one(
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer = verify(server.address(), &Request { protocol, path, expected_bytes });
+    let answer =
+        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

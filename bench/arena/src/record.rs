@@ -3,6 +3,7 @@
 //! Cells are only ever appended and each is on disk before the next begins, so that a run that
 //! was cut short keeps what it measured.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::capacity::Capacity;
 use crate::catalogue::Contestant;
 use crate::machine::Machine;
 use crate::sample::Used;
+use crate::shares::Share;
 use crate::workload::Workload;
 
 /// The format of the two files; a reader refuses any other.
@@ -38,6 +40,10 @@ pub(crate) struct Header {
     pub(crate) machine: Machine,
     pub(crate) contestants: Vec<Contestant>,
     pub(crate) workloads: Vec<Workload>,
+    /// By workload, the contestant that is measured twice in each block: the A/A twin tells what
+    /// differs where nothing does. Records of before there were any have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) twins: BTreeMap<String, String>,
     /// What the load generator was asked, where it is what was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) calibration: Option<calibration::Plan>,
@@ -51,6 +57,9 @@ pub(crate) struct Cell {
     pub(crate) block: u32,
     /// Its place in the block's order.
     pub(crate) position: u32,
+    /// Whether it is the second of its contestant in this block.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) twin: bool,
     /// Why there is nothing measured.
     #[serde(default)]
     pub(crate) failure: Option<String>,
@@ -72,6 +81,9 @@ pub(crate) struct Cell {
     pub(crate) capacity: Option<Capacity>,
     #[serde(default)]
     pub(crate) used: Option<Used>,
+    /// What each of the server's workers has had, where it has workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<Vec<Share>>,
 }
 
 /// A run as its folder tells it.
@@ -104,6 +116,7 @@ impl Header {
             profile: profile.to_owned(),
             seed,
             machine: Machine::describe(),
+            twins: draw_twins(seed, &contestants, &workloads),
             contestants,
             workloads,
             calibration: None,
@@ -124,7 +137,10 @@ impl Header {
         if let Some(plan) = &self.calibration {
             return plan.cells();
         }
-        let cells = |workload| self.contestants_of(workload).count() * workload.blocks as usize;
+        let cells = |workload: &Workload| {
+            let twins = usize::from(self.twins.contains_key(&workload.name));
+            (self.contestants_of(workload).count() + twins) * workload.blocks as usize
+        };
         self.workloads.iter().map(cells).sum()
     }
 }
@@ -139,6 +155,28 @@ impl Header {
     pub(crate) fn is_of_the_client(&self) -> bool {
         self.calibration.is_some()
     }
+}
+
+/// One contestant for each workload that ranks any, by lot: one of ours that serves many at a time
+/// and needs nothing special.
+fn draw_twins(
+    seed: u64,
+    contestants: &[Contestant],
+    workloads: &[Workload],
+) -> BTreeMap<String, String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut twins = BTreeMap::new();
+    for workload in workloads {
+        let is_ranked = |one: &&Contestant| workload.is_for(one) && !one.floor;
+        if contestants.iter().filter(is_ranked).count() < 2 {
+            continue;
+        }
+        let may_be = |one: &&Contestant| one.concurrent && one.needs.is_none() && !one.is_peer();
+        let candidates: Vec<_> = contestants.iter().filter(is_ranked).filter(may_be).collect();
+        let drawn = random.choice(candidates);
+        twins.extend(drawn.map(|one| (workload.name.clone(), one.name.clone())));
+    }
+    twins
 }
 
 impl Cell {

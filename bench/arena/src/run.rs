@@ -16,7 +16,8 @@ use crate::machine::Counting;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Writer};
 use crate::sample::{Footprint, Used};
-use crate::stage::{Service, Stage};
+use crate::shares;
+use crate::stage::{self, Service, Stage};
 use crate::syscalls::Watch;
 use crate::unit::Unit;
 use crate::verify::{Request, verify};
@@ -42,10 +43,12 @@ pub(crate) struct Slot {
     contestant: usize,
     block: u32,
     position: u32,
+    /// Whether it is the A/A twin.
+    twin: bool,
 }
 
-/// The order of a run: block after block, in each every workload, in each every contestant once,
-/// shuffled. A run cut short has thus measured something of everything.
+/// The order of a run: block after block, in each every workload, in each every contestant once
+/// and the twin of one, shuffled. A run cut short has thus measured something of everything.
 pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(header.seed);
     let mut slots = Vec::new();
@@ -55,16 +58,23 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
             if block > definition.blocks {
                 continue;
             }
-            let mut order: Vec<usize> = (0..header.contestants.len())
-                .filter(|&one| definition.is_for(&header.contestants[one]))
-                .collect();
+            let has_twin = header.twins.get(&definition.name);
+            let mut order: Vec<(usize, bool)> = Vec::new();
+            for (index, contestant) in header.contestants.iter().enumerate() {
+                if definition.is_for(contestant) {
+                    order.push((index, false));
+                    order.extend((has_twin == Some(&contestant.name)).then_some((index, true)));
+                }
+            }
             random.shuffle(&mut order);
-            slots.extend(order.into_iter().zip(1..).map(|(contestant, position)| Slot {
+            let slot = |((contestant, twin), position)| Slot {
                 workload,
                 contestant,
                 block,
                 position,
-            }));
+                twin,
+            };
+            slots.extend(order.into_iter().zip(1..).map(slot));
         }
     }
     slots
@@ -150,6 +160,7 @@ impl Stage {
             contestant: contestant.name.clone(),
             block: slot.block,
             position: slot.position,
+            twin: slot.twin,
             failure: None,
             unavailable: None,
             faults: Vec::new(),
@@ -157,6 +168,7 @@ impl Stage {
             capacity: None,
             outcome: None,
             used: None,
+            workers: None,
         };
         let measured = match workload.capacity {
             None => self.with_server(workload, contestant, &mut cell.faults, |server| {
@@ -177,6 +189,7 @@ impl Stage {
             }
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
+        cell.workers = shares::read(&self.workers_file()).filter(|_| contestant.counts_workers);
         // Memory and disk stay bounded, and the next finds what this one found.
         if let Err(error) = self.clear(workload) {
             cell.faults.push(format!("what was stored cannot be removed: {error}"));
@@ -228,11 +241,14 @@ impl Stage {
         act: impl FnOnce(&Server) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
+        let book = workload.signs().then(stage::folder_of_a_book).transpose()?;
+        let book = book.as_ref().map(|folder| folder.path().join("book"));
         let service = Service {
             protocol: workload.protocol,
             root: &self.root(workload),
             workers: workload.workers,
             backend: backend.as_ref().map(Server::address),
+            guestbook: book.as_deref(),
             cores: workload.cores,
         };
         let mut server = self.start(contestant, &service)?;
@@ -294,7 +310,8 @@ impl Stage {
 impl<'a> Request<'a> {
     fn of(workload: &'a Workload) -> Self {
         let path = workload.request_path();
-        Self { protocol: workload.protocol, path, expected_bytes: workload.expected_bytes }
+        let (protocol, method) = (workload.protocol, workload.method);
+        Self { protocol, method, path, expected_bytes: workload.expected_bytes }
     }
 }
 

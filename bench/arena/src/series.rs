@@ -3,7 +3,6 @@
 
 use loadgen::Outcome;
 
-use crate::capacity;
 use crate::machine::Placement;
 use crate::record::Run;
 use crate::table::{Line, NOTHING, Table, Verdict, lines, middle, table};
@@ -42,7 +41,6 @@ pub(crate) fn sections(run: &Run) -> Vec<Section<'_>> {
     }
     for section in &mut sections {
         section.table = match section.workloads[..] {
-            [workload] if workload.capacity.is_some() => capacity::table(run, workload),
             [workload] => table(run, workload),
             _ => table_of_levels(run, &section.workloads),
         };

@@ -39,13 +39,15 @@ pub(crate) struct Service<'a> {
     pub(crate) workers: Option<usize>,
     /// The server behind it.
     pub(crate) backend: Option<SocketAddr>,
+    /// The database of `/guestbook`, which is written into.
+    pub(crate) guestbook: Option<&'a Path>,
     /// So many processors instead of one.
     pub(crate) cores: Option<usize>,
 }
 
 impl<'a> Service<'a> {
     pub(crate) fn new(protocol: Protocol, root: &'a Path) -> Self {
-        Self { protocol, root, workers: None, backend: None, cores: None }
+        Self { protocol, root, workers: None, backend: None, guestbook: None, cores: None }
     }
 }
 
@@ -136,13 +138,14 @@ impl Stage {
         contestant: &Contestant,
         service: &Service<'_>,
     ) -> anyhow::Result<Server> {
-        let Service { protocol, root, workers, backend, cores } = *service;
+        let Service { protocol, root, workers, backend, guestbook, cores } = *service;
         let cpus = self.placement.server_at(cores);
         if let Some(peer) = &contestant.peer {
             return self.start_peer(protocol, contestant, peer, root, cpus);
         }
         let mut arguments = contestant.arguments.clone();
-        if protocol == Protocol::Ftp && !contestant.floor {
+        let takes_writes = protocol == Protocol::Ftp || guestbook.is_some();
+        if takes_writes && !contestant.floor {
             arguments.push("--writable".to_owned());
         }
         let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
@@ -159,7 +162,18 @@ impl Stage {
         if let Some(address) = backend {
             give("--backend", address.to_string());
         }
+        if contestant.counts_workers {
+            give("--report-workers", self.workers_file().display().to_string());
+        }
+        if let Some(file) = guestbook {
+            give("--guestbook", file.display().to_string());
+        }
         self.launch(contestant, arguments, Ready::Line, cpus)
+    }
+
+    /// Where a server with workers says at its end what each of them has had.
+    pub(crate) fn workers_file(&self) -> PathBuf {
+        self.folder.path().join("workers.csv")
     }
 
     /// The backend shares the client's processor, for it is part of the world outside the server.
@@ -219,6 +233,12 @@ impl Stage {
             stop_deadline: self.stop_deadline,
         })
     }
+}
+
+/// Where a cell keeps its guestbook, until it is over. Not in memory: to wait for a disk is what
+/// such a workload is about.
+pub(crate) fn folder_of_a_book() -> anyhow::Result<TempDir> {
+    TempDir::with_prefix("arena-book-").context("a folder for the guestbook")
 }
 
 /// The name on a server's command line.

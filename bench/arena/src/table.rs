@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 
 use loadgen::{BUSY_MAX, Class, Outcome, Sessions, Word};
 
-use crate::capacity::Capacity;
+use crate::capacity::{self, Capacity};
 use crate::catalogue::Contestant;
+use crate::ranking::{Ranking, twin_remark};
 use crate::record::{Cell, Run};
 use crate::sample::{Footprint, Used};
 use crate::stats::{Blocks, Spread, compare, spread};
@@ -52,7 +53,7 @@ pub(crate) struct Table {
 pub(crate) struct Line<'a> {
     pub(crate) contestant: &'a Contestant,
     pub(crate) workload: &'a Workload,
-    cells: Vec<&'a Cell>,
+    pub(crate) cells: Vec<&'a Cell>,
 }
 
 /// What a line is compared with.
@@ -61,17 +62,14 @@ struct Yardsticks<'a> {
     floor: Option<&'a Line<'a>>,
     /// The best of ours, where there are servers of other people.
     ours: Option<&'a Line<'a>>,
+    /// The letters that it shares with those that it is not told apart from.
+    letters: String,
 }
 
 /// The lines of a workload in the order of a table, without those that were not run. Where servers
 /// of other people are among them they are ranked.
 pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
-    let of = |contestant: &'a Contestant| {
-        let is_of =
-            |cell: &&Cell| cell.workload == workload.name && cell.contestant == contestant.name;
-        Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
-    };
-    let all = run.header.contestants_of(workload).map(of);
+    let all = run.header.contestants_of(workload).map(|one| line(run, workload, one, false));
     let mut lines: Vec<Line<'a>> = all.filter(|line| !line.cells.is_empty()).collect();
     if lines.iter().any(|line| line.contestant.is_peer()) {
         let rank = |line: &Line<'_>| (line.contestant.floor, line.standing().unwrap_or(f64::MAX));
@@ -83,8 +81,31 @@ pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
     lines
 }
 
+fn line<'a>(
+    run: &'a Run,
+    workload: &'a Workload,
+    contestant: &'a Contestant,
+    twin: bool,
+) -> Line<'a> {
+    let is_of = |cell: &&Cell| {
+        let of_both = cell.workload == workload.name && cell.contestant == contestant.name;
+        of_both && cell.twin == twin
+    };
+    Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
+}
+
+/// The contestant of a workload that was measured twice in each block, and its A/A twin.
+pub(crate) fn twin<'a>(run: &'a Run, workload: &'a Workload) -> Option<[Line<'a>; 2]> {
+    let name = run.header.twins.get(&workload.name)?;
+    let contestant = run.header.contestants.iter().find(|one| one.name == *name)?;
+    Some([false, true].map(|twin| line(run, workload, contestant, twin)))
+}
+
 /// The table of one workload.
 pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
+    if workload.capacity.is_some() {
+        return capacity::table(run, workload);
+    }
     let lines = lines(run, workload);
     let mut columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
     if lines.iter().any(|line| line.syscalls().is_some()) {
@@ -102,19 +123,22 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
     let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
     // They are ranked, and serving few is cheap but no yardstick.
     let ours = ours.find(|line| line.served_all() && line.standing().is_some());
+    let ranking = Ranking::of(run, workload, Line::standings);
+    let letters: BTreeMap<&str, String> = ranking.letters().collect();
     let rows = lines
         .iter()
         .map(|line| {
+            let letters = letters.get(&*line.name()).map_or(NOTHING, |letters| letters).to_owned();
             let floor = lines
                 .iter()
                 .find(|other| other.contestant.floor && other.contestant.io == line.contestant.io);
-            let yardsticks = Yardsticks { floor, ours };
+            let yardsticks = Yardsticks { floor, ours, letters };
             columns.iter().map(|(_, cell)| cell(line, &yardsticks)).collect()
         })
         .collect();
     let mut remarks: Vec<String> = lines.iter().flat_map(Line::remarks).collect();
     remarks.extend(lines.iter().flat_map(Line::beside));
-    remarks.extend(not_told_apart(&lines, Unit::of(workload)));
+    remarks.extend(twin_remark(run, workload, &ranking));
     Table { columns: columns.into_iter().map(|(name, _)| name).collect(), rows, remarks }
 }
 
@@ -127,6 +151,8 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         ("architecture", |line, _| line.name()),
         (unit.cost_column(), |line, _| line.cost_text()),
     ];
+    let group: Column = (GROUP, |_, yardsticks| yardsticks.letters.clone());
+    columns.extend((!workload.idle_ones_log_in()).then_some(group));
     let ratio: Column = ("× best of ours", |line, yardsticks| {
         let ours = yardsticks.ours.map(Line::standings);
         let ratio = ours.and_then(|ours| compare(&line.standings(), &ours));
@@ -154,14 +180,15 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         columns.extend(OPEN_COLUMNS);
     } else {
         columns.push(("p50 µs", |line, _| middle(line.latency(|one| one.service_us.p50))));
-        columns.push(("p99 µs", |line, _| middle(line.latency(|one| one.service_us.p99))));
+        columns.push(("p99 µs", |line, _| middle(line.p99())));
         columns.push(("served", |line, _| line.served_text()));
     }
     columns.push((SWITCHES, |line, _| line.switches_text()));
     columns.push(("PSS MiB", |line, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
     if workload.idle_ones_log_in() {
         columns.push(("idle held", |line, _| line.idle_text()));
-        columns.push(("KiB/session", |line, _| line.memory_text()));
+        columns.push((SESSION_MEMORY, |line, _| line.memory_text()));
+        columns.push(group);
         columns.extend(peers.then_some(ratio));
     } else if workload.idle_connections > 0 {
         columns.push(("KiB/connection", |line, _| line.memory_text()));
@@ -182,6 +209,16 @@ const OPEN_COLUMNS: [Column; 6] = [
 ];
 /// Behind it stand the system calls, where they were counted.
 const SWITCHES: &str = "switches/request";
+/// The growth of the memory for each idle session.
+const SESSION_MEMORY: &str = "KiB/session";
+
+/// The column with the number that ranks.
+pub(crate) fn ranking_column(workload: &Workload) -> &'static str {
+    if workload.idle_ones_log_in() { SESSION_MEMORY } else { Unit::of(workload).cost_column() }
+}
+
+/// Behind the column that ranks: rows that share a letter are not told apart by it.
+pub(crate) const GROUP: &str = "group";
 /// What an open loop is ranked by beside the CPU.
 pub(crate) const RESPONSE_P99: &str = "response p99 µs";
 
@@ -220,7 +257,7 @@ impl From<Word> for Verdict {
     }
 }
 
-impl<'a> Line<'a> {
+impl Line<'_> {
     /// The contestant's name, marked where it is not one of ours.
     pub(crate) fn name(&self) -> String {
         let mark = if self.contestant.is_peer() { " (peer)" } else { "" };
@@ -259,11 +296,6 @@ impl<'a> Line<'a> {
         self.blocks(Verdict::ClientBound, |outcome, _| outcome.rate_intended_per_s)
     }
 
-    /// Its cells, in the order in which they were measured.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = &'a Cell> {
-        self.cells.iter().copied()
-    }
-
     /// The memory of the tree under load, in bytes by block.
     pub(crate) fn footprints(&self) -> Blocks {
         self.footprint(|footprint| footprint.pss_bytes as f64)
@@ -272,6 +304,11 @@ impl<'a> Line<'a> {
     /// What was found of the capacity, by block.
     pub(crate) fn capacities(&self) -> impl Iterator<Item = (u32, &Capacity)> {
         self.cells.iter().filter_map(|cell| Some((cell.block, cell.capacity.as_ref()?)))
+    }
+
+    /// The rates that held, by block.
+    pub(crate) fn held(&self) -> Blocks {
+        self.capacities().filter_map(|(block, found)| Some((block, found.held_per_s?))).collect()
     }
 
     /// A figure of each run that confirmed a capacity.
@@ -284,8 +321,18 @@ impl<'a> Line<'a> {
         self.latency(|outcome| outcome.response_us.p99)
     }
 
+    /// The latency of one request in a hundred or less, by block: of the response where there is a
+    /// schedule, else of the service.
+    pub(crate) fn p99(&self) -> Blocks {
+        if self.workload.is_open() {
+            self.response_p99()
+        } else {
+            self.latency(|outcome| outcome.service_us.p99)
+        }
+    }
+
     /// What it is ranked by: the memory of an idle session where that is asked, else the CPU.
-    fn standings(&self) -> Blocks {
+    pub(crate) fn standings(&self) -> Blocks {
         if self.workload.idle_ones_log_in() { self.memory() } else { self.cost() }
     }
 
@@ -293,7 +340,7 @@ impl<'a> Line<'a> {
         spread(self.standings().into_iter().map(|(_, value)| value)).map(|spread| spread.median)
     }
 
-    fn verdict(&self, cell: &Cell) -> Verdict {
+    pub(crate) fn verdict(&self, cell: &Cell) -> Verdict {
         verdict(cell, self.workload)
     }
 
@@ -582,32 +629,6 @@ fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     words
 }
 
-/// The pairs of contestants whose CPU per request is the same for all that can be said.
-fn not_told_apart(lines: &[Line<'_>], unit: Unit) -> Option<String> {
-    let by = format!("By CPU per {}", unit.name());
-    let ranked: Vec<(String, Blocks)> = lines
-        .iter()
-        .filter(|line| !line.contestant.floor)
-        .map(|line| (line.name(), line.cost()))
-        .filter(|(_, blocks)| !blocks.is_empty())
-        .collect();
-    let mut pairs = Vec::new();
-    for (index, (name, blocks)) in ranked.iter().enumerate() {
-        for (other, others) in &ranked[index + 1..] {
-            if compare(blocks, others).is_none_or(|comparison| !comparison.told_apart) {
-                pairs.push(format!("{name} and {other}"));
-            }
-        }
-    }
-    let all = ranked.len() * ranked.len().saturating_sub(1) / 2;
-    match (ranked.len(), pairs.len()) {
-        (0 | 1, _) => None,
-        (_, 0) => Some(format!("{by} all are told apart.")),
-        (_, some) if some == all && all > 1 => Some(format!("{by} none are told apart.")),
-        _ => Some(format!("{by} not told apart: {}.", pairs.join("; "))),
-    }
-}
-
 impl Verdict {
     /// What is printed instead of a number.
     pub(crate) fn code(self) -> &'static str {
@@ -623,6 +644,27 @@ impl Verdict {
             Self::Unavailable => "NOT AVAILABLE",
         }
     }
+}
+
+impl Verdict {
+    /// All that void something, and what.
+    pub(crate) const VOIDS: [(Self, &str); 8] = [
+        (
+            Self::ClientBound,
+            "the client was busy for 80% of the time or more, so that throughput and latency are \
+             its own, and the server's throughput is that or more; CPU per request counts",
+        ),
+        (Self::NonStationary, "the latencies mean nothing, for there was no steady state"),
+        (Self::Noisy, "the latencies mean nothing, for the machine disturbed the client"),
+        (Self::UnderSampled, "the latencies mean nothing, for there were too few replies"),
+        (
+            Self::Starved,
+            "no request was answered, nor a part of a file moved; what the server held counts",
+        ),
+        (Self::Errors, "requests failed; nothing counts"),
+        (Self::Failed, "the server did not start, died, or answered wrongly; nothing counts"),
+        (Self::Unavailable, "it needs what this machine has not"),
+    ];
 }
 
 fn per_request(amount: f64, window_s: f64, outcome: &Outcome) -> Option<f64> {

@@ -69,16 +69,6 @@ impl Unit {
         }
     }
 
-    /// What a cost is for.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Login => "login",
-            Self::Session => "session",
-            Self::Received | Self::Stored => "byte",
-        }
-    }
-
     /// Processor time for each, in the unit of the cost column. Both are rates over their own
     /// window, as the clocks cannot be read in the very instant in which the measuring begins.
     pub(crate) fn cost_of(self, outcome: &Outcome, used: &Used) -> Option<f64> {

@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use loadgen::Protocol;
+use loadgen::{Method, Protocol};
 
 /// What a request asks for and what must come back.
 pub(crate) struct Request<'a> {
     pub(crate) protocol: Protocol,
+    pub(crate) method: Method,
     /// An HTTP target or a file below the FTP root, which is there if its size is expected.
     pub(crate) path: &'a str,
     pub(crate) expected_bytes: Option<u64>,
@@ -17,6 +18,8 @@ pub(crate) struct Request<'a> {
 
 /// An answer longer than this is not read to its end.
 const BODY_LIMIT_BYTES: u64 = 1 << 20;
+/// What a POST brings.
+const POSTED: &str = "a text";
 /// How long each read may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,29 +54,37 @@ pub(crate) fn greeting(server: SocketAddr, protocol: Protocol) -> anyhow::Result
 
 fn http(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {
     let path = request.path;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: arena\r\nConnection: close\r\n\r\n")?;
+    let (method, status, body) = match request.method {
+        Method::Get => ("GET", "200", String::new()),
+        Method::Post => ("POST", "20", format!("Content-Length: {}\r\n\r\n{POSTED}", POSTED.len())),
+    };
+    let asked = format!("{method} {path}");
+    let end = if body.is_empty() { "\r\n" } else { &body };
+    let head = format!("{asked} HTTP/1.1\r\nHost: arena\r\nConnection: close\r\n");
+    stream.write_all((head + end).as_bytes())?;
     let mut reader = BufReader::new(stream);
-    let status = read_line(&mut reader)?;
-    ensure!(status.starts_with("HTTP/1.1 200"), "GET {path} was answered by {status:?}");
+    let first = read_line(&mut reader)?;
+    let is_right = first.starts_with(&format!("HTTP/1.1 {status}"));
+    ensure!(is_right, "{asked} was answered by {first:?}");
     let mut length = None;
     loop {
         let line = read_line(&mut reader)?;
         let Some((name, value)) = line.split_once(':') else {
-            ensure!(line.is_empty(), "GET {path} has a header without a colon: {line:?}");
+            ensure!(line.is_empty(), "{asked} has a header without a colon: {line:?}");
             break;
         };
         if name.eq_ignore_ascii_case("content-length") {
             length = Some(value.trim().parse::<u64>().context("Content-Length is no number")?);
         }
     }
-    let length = length.with_context(|| format!("GET {path} has no Content-Length"))?;
+    let length = length.with_context(|| format!("{asked} has no Content-Length"))?;
     if let Some(expected) = request.expected_bytes {
-        ensure!(length == expected, "GET {path} has {length} bytes instead of {expected}");
+        ensure!(length == expected, "{asked} has {length} bytes instead of {expected}");
     }
     let mut body = vec![0; length.min(BODY_LIMIT_BYTES) as usize];
-    reader.read_exact(&mut body).with_context(|| format!("the body of GET {path}"))?;
+    reader.read_exact(&mut body).with_context(|| format!("the body of {asked}"))?;
     let wrong = path == "/plaintext" && body != b"Hello, World!";
-    ensure!(!wrong, "GET {path} has the body {:?}", String::from_utf8_lossy(&body));
+    ensure!(!wrong, "{asked} has the body {:?}", String::from_utf8_lossy(&body));
     Ok(())
 }
 
@@ -149,7 +160,7 @@ pub(crate) mod tests {
 
     fn check(protocol: Protocol, reply: &'static str, expected: &str) {
         let path = if matches!(protocol, Protocol::Http) { "/plaintext" } else { "" };
-        let request = Request { protocol, path, expected_bytes: None };
+        let request = Request { protocol, method: Method::Get, path, expected_bytes: None };
         let result = verify(parrot(reply), &request);
         let said = result.err().map_or("right".to_owned(), |error| format!("{error:#}"));
         assert_eq!(said, expected);

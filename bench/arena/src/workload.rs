@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use loadgen::{Arrivals, Class, FtpOperation, Load, Plan, Protocol, Rate, Script};
+use loadgen::{Arrivals, Class, FtpOperation, Load, Method, Plan, Protocol, Rate, Script};
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Bound;
@@ -13,6 +13,9 @@ use crate::machine::Placement;
 
 /// From this size on a file is counted by its bytes, not by requests.
 const LARGE_FILE_BYTES: u64 = 1 << 20;
+
+/// What our servers have a database for.
+const GUESTBOOK: &str = "/guestbook";
 
 /// One question, as its file and every record of a run hold it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -26,6 +29,9 @@ pub(crate) struct Workload {
     pub(crate) question: String,
     pub(crate) expectation: String,
     pub(crate) protocol: Protocol,
+    /// What HTTP is asked to do with the target.
+    #[serde(default, skip_serializing_if = "Method::is_get")]
+    pub(crate) method: Method,
     /// What a connection of FTP does.
     #[serde(default)]
     pub(crate) operation: FtpOperation,
@@ -69,7 +75,7 @@ pub(crate) struct Workload {
     /// So many processors for the server instead of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cores: Option<usize>,
-    /// Bytes of one echo request, or of one file to store.
+    /// Bytes of one echo request, of one file to store, or of the body of one POST.
     #[serde(default)]
     pub(crate) payload_bytes: usize,
     /// Connections made before the others that never send anything; those of FTP log in.
@@ -103,6 +109,10 @@ pub(crate) struct Workload {
     /// Whether it belongs to the set that runs beside other people's servers.
     #[serde(default)]
     pub(crate) peers: bool,
+    /// Whether it is run against the variants of architectures too, and tells how connections were
+    /// shared out between workers.
+    #[serde(default)]
+    pub(crate) variants: bool,
 }
 
 /// The values at each of which a workload is measured.
@@ -174,6 +184,7 @@ impl Workload {
             question: String::new(),
             expectation: String::new(),
             protocol,
+            method: Method::default(),
             operation: FtpOperation::default(),
             path: String::new(),
             connections: 1,
@@ -201,6 +212,7 @@ impl Workload {
             quick: false,
             beside: Vec::new(),
             peers: false,
+            variants: false,
         }
     }
 
@@ -249,7 +261,9 @@ impl Workload {
 
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
-        contestant.speaks(self.protocol) && (self.floor || !contestant.floor)
+        contestant.speaks(self.protocol)
+            && (self.floor || !contestant.floor)
+            && (self.variants || !contestant.variant)
     }
 
     /// Whether requests come by a schedule, whatever becomes of those before.
@@ -279,6 +293,7 @@ impl Workload {
         Class {
             script,
             protocol: self.protocol,
+            method: self.method,
             operation: self.operation,
             path: self.request_path().to_owned(),
             payload_bytes: self.payload_bytes,
@@ -337,6 +352,16 @@ impl Workload {
     /// Whether files are stored.
     pub(crate) fn stores(&self) -> bool {
         self.class(0).stores()
+    }
+
+    /// Whether the server needs a guestbook.
+    pub(crate) fn signs(&self) -> bool {
+        let is_book = |path: &str| path == GUESTBOOK;
+        is_book(&self.path) || self.beside.iter().any(|class| is_book(&class.path))
+    }
+
+    fn posts(&self) -> bool {
+        !self.method.is_get()
     }
 
     /// Whether a request retrieves a large file: then bytes are what is counted, for the requests
@@ -412,6 +437,12 @@ impl Workload {
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         self.check_numbers()?;
         match self.protocol {
+            Protocol::Ftp | Protocol::Echo if self.posts() => {
+                Err(("method", "none, only HTTP has one"))
+            }
+            Protocol::Http if self.posts() && self.payload_bytes == 0 => {
+                Err(("payload_bytes", "at least 1 to post"))
+            }
             Protocol::Http | Protocol::Echo if self.operation != FtpOperation::default() => {
                 Err(("operation", "none, only FTP has one"))
             }
@@ -431,8 +462,8 @@ impl Workload {
                 Err(("path", "a file directly below the root, as file_bytes makes it"))
             }
             _ if self.script.is_some() => Ok(()),
-            Protocol::Echo if self.payload_bytes > 1 << 20 => {
-                Err(("payload_bytes", "at most 1048576 for echo"))
+            Protocol::Echo | Protocol::Http if self.payload_bytes > 1 << 20 => {
+                Err(("payload_bytes", "at most 1048576 but for FTP"))
             }
             Protocol::Echo if !self.path.is_empty() => Err(("path", "none, echo has no paths")),
             Protocol::Echo if self.payload_bytes == 0 => {
@@ -441,8 +472,10 @@ impl Workload {
             Protocol::Ftp if self.stores() && self.payload_bytes == 0 => {
                 Err(("payload_bytes", "at least 1 to store"))
             }
-            Protocol::Http | Protocol::Ftp if !self.stores() && self.payload_bytes > 0 => {
-                Err(("payload_bytes", "none, only an echo and what is stored have a size"))
+            Protocol::Http | Protocol::Ftp
+                if !self.stores() && !self.posts() && self.payload_bytes > 0 =>
+            {
+                Err(("payload_bytes", "none, only an echo, a POST and what is stored have a size"))
             }
             Protocol::Ftp if self.pipeline > 1 => {
                 Err(("pipeline", "1, FTP has one transfer at a time"))
@@ -620,8 +653,8 @@ load = { open = { rate = 5 } }
         );
         check(
             &format!("{GOOD}payload_bytes = 7\n"),
-            "w/sample.toml:10: payload_bytes: expected none, only an echo and what is stored have \
-             a size",
+            "w/sample.toml:10: payload_bytes: expected none, only an echo, a POST and what is \
+             stored have a size",
         );
         check(
             &format!("{GOOD}file_bytes = 7\nexpected_bytes = 8\n"),
@@ -630,6 +663,12 @@ load = { open = { rate = 5 } }
         check(
             &format!("{GOOD}name = \"mine\"\n"),
             "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
+        );
+        let post = format!("{GOOD}method = \"post\"\n");
+        check(&post, "w/sample.toml:1: payload_bytes: expected at least 1 to post");
+        check(
+            &post.replace("\"http\"", "\"ftp\""),
+            "w/sample.toml:10: method: expected none, only HTTP has one",
         );
         let store = GOOD.replace("http", "ftp") + "operation = \"store\"\n";
         check(&store, "w/sample.toml:1: payload_bytes: expected at least 1 to store");

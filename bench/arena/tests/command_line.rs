@@ -104,10 +104,16 @@ fn the_committed_report_is_what_its_records_say_byte_for_byte() {
     let copied = Command::new("cp").arg("-r").arg(committed).arg(folder.path()).status().unwrap();
     assert!(copied.success());
     let results = folder.path().join("results");
-    let before = fs::read_to_string(results.join("README.md")).unwrap();
-    fs::remove_file(results.join("README.md")).unwrap();
+    let files = ["README.md", "report.html", "heat-map.svg"].map(|name| results.join(name));
+    let before = files.each_ref().map(|file| fs::read_to_string(file).unwrap());
+    for file in &files {
+        fs::remove_file(file).unwrap();
+    }
     let mut report = Command::new(env!("CARGO_BIN_EXE_arena"));
     let status = report.arg("report").arg("--results").arg(&results).status().unwrap();
     assert!(status.success());
-    assert!(fs::read_to_string(results.join("README.md")).unwrap() == before);
+    for (file, before) in files.iter().zip(before) {
+        let is_alike = fs::read_to_string(file).unwrap() == before;
+        assert!(is_alike, "{}: run `make report`", file.display());
+    }
 }

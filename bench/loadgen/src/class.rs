@@ -22,12 +22,31 @@ const FASTEST_RAMP: f64 = 1e6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// HTTP/1.1: GET of one target.
+    /// HTTP/1.1: a [`Method`] of one target.
     Http,
     /// FTP: an [`FtpOperation`] over and over.
     Ftp,
     /// What is sent must come back.
     Echo,
+}
+
+/// What HTTP is asked to do with the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// To send it: 200.
+    #[default]
+    Get,
+    /// To take a text (RFC 9110 §9.3.3): 200, or 201 if something has been made of it.
+    Post,
+}
+
+impl Method {
+    /// Whether it is that of a client that says nothing else.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+    pub fn is_get(&self) -> bool {
+        *self == Self::Get
+    }
 }
 
 /// What is one request of an FTP connection.
@@ -133,6 +152,12 @@ pub struct Class {
     pub name: String,
     /// The conversation.
     pub protocol: Protocol,
+    /// HTTP: what is done with the target.
+    #[serde(default, skip_serializing_if = "Method::is_get")]
+    pub method: Method,
+    /// Within TLS from the first byte, by a whole handshake for each connection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// FTP: what a connection does.
     #[serde(default)]
     pub operation: FtpOperation,
@@ -149,7 +174,7 @@ pub struct Class {
     /// name with a dot and the connection's number behind it. A login needs none.
     #[serde(default)]
     pub path: String,
-    /// The size of an echo's message, or of what is stored.
+    /// The size of an echo's message, of what is stored, or of the body of a POST.
     #[serde(default = "payload")]
     pub payload_bytes: usize,
     /// When requests are sent.
@@ -189,6 +214,8 @@ impl Default for Class {
         Self {
             name: String::new(),
             protocol: Protocol::Http,
+            method: Method::default(),
+            tls: false,
             operation: FtpOperation::default(),
             script: None,
             user: anonymous(),
@@ -277,7 +304,14 @@ impl Class {
     fn check_protocol(&self) -> Result<(), String> {
         let refuse = |why: &str| Err(why.to_owned());
         let has_script = self.script.is_some();
+        let posts = !self.method.is_get();
         match self.protocol {
+            Protocol::Ftp if self.tls => refuse("TLS is for HTTP and echo"),
+            Protocol::Ftp | Protocol::Echo if posts => refuse("only HTTP has a method"),
+            Protocol::Http if posts && has_script => refuse("a script says itself what is done"),
+            Protocol::Http if posts && self.payload_bytes > LARGEST_PAYLOAD_BYTES => {
+                refuse("a body has at most 1 GiB")
+            }
             Protocol::Http if !has_script && !is_http_target(&self.path) => refuse(HTTP_TARGET),
             Protocol::Ftp if self.pipeline != 1 => {
                 refuse("FTP has one transfer at a time: its pipeline must be 1")

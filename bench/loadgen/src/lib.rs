@@ -35,7 +35,7 @@ mod warm_up;
 use std::io;
 use std::time::Duration;
 
-pub use class::{BACKLOG, Class, FtpOperation, Load, Manner, Protocol};
+pub use class::{BACKLOG, Class, FtpOperation, Load, Manner, Method, Protocol};
 pub use histogram::{decode, hgrm};
 pub use interval::{Interval, Measure, Within};
 pub use outcome::{Outcome, Sessions, StepTimes, Summary};

@@ -14,8 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use loadgen::{
-    Arrivals, Class, Engine, FtpOperation, Load, Manner, Measure, Outcome, Plan, Protocol, Rate,
-    Script, Within, definition, selftest,
+    Arrivals, Class, Engine, FtpOperation, Load, Manner, Measure, Method, Outcome, Plan, Protocol,
+    Rate, Script, Within, definition, selftest,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -83,6 +83,13 @@ struct Run {
     /// The server, as address and port; a name is resolved once.
     #[arg(long, value_parser = resolve)]
     target: SocketAddr,
+    /// What HTTP is asked to do with the target: `post` sends a body of `--payload-bytes`.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "script")]
+    method: Method,
+    /// Within TLS from the first byte. Each connection makes a whole handshake, and takes any
+    /// certificate.
+    #[arg(long)]
+    tls: bool,
     /// What an FTP connection does over and over [default: retrieve if there is a path, else
     /// login].
     #[arg(long, value_enum)]
@@ -97,7 +104,7 @@ struct Run {
     /// and the connection's number behind it.
     #[arg(long)]
     path: Option<String>,
-    /// Size of an echo message, or of an FTP file to store.
+    /// Size of an echo message, of an FTP file to store, or of the body of a POST.
     #[arg(long, default_value_t = 64)]
     payload_bytes: usize,
     /// Connections that work; in an open loop the bound on them.
@@ -343,6 +350,8 @@ impl Run {
         let class = Class {
             name: String::new(),
             protocol: self.protocol,
+            method: self.method,
+            tls: self.tls,
             operation,
             script,
             user: self.user,

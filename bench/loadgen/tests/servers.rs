@@ -17,7 +17,8 @@ use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use loadgen::{
-    Arrivals, Class, Error, FtpOperation, Load, Measure, Phase, Plan, Protocol, Within, Word,
+    Arrivals, Class, Error, FtpOperation, Load, Measure, Method, Phase, Plan, Protocol, Within,
+    Word,
 };
 use socket2::{Domain, Socket, Type};
 
@@ -404,6 +405,8 @@ fn a_plan_that_cannot_be_is_refused_in_words() {
         with(|class| {
             (class.protocol, class.payload_bytes) = (Protocol::Echo, usize::MAX);
         }),
+        with(|class| (class.method, class.payload_bytes) = (Method::Post, usize::MAX)),
+        with(|class| (class.method, class.protocol) = (Method::Post, Protocol::Ftp)),
     ] {
         assert!(matches!(run(extreme), Error::Plan(_) | Error::Descriptors { .. }));
     }

@@ -11,12 +11,19 @@ use crate::guestbook::GuestEntry;
 /// The longest entry, in bytes.
 const ENTRY_BYTES_MAX: usize = 1024;
 
-/// The page that shows these entries, and takes another.
-pub(super) fn page(entries: &[GuestEntry]) -> String {
+const FORM: &str = "<form method=\"post\"><input name=\"entry\" required>\
+                    <button>Sign</button></form>\n";
+
+/// The page that shows these entries and, if it `takes_more`, the form for another.
+pub(super) fn page(entries: &[GuestEntry], takes_more: bool) -> String {
     let mut page = String::from(
-        "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>Guestbook</title>\n<h1>Guestbook</h1>\n\
-         <form method=\"post\"><input name=\"entry\" required><button>Sign</button></form>\n<dl>\n",
+        "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>Guestbook</title>\n\
+         <h1>Guestbook</h1>\n",
     );
+    if takes_more {
+        page.push_str(FORM);
+    }
+    page.push_str("<dl>\n");
     for entry in entries {
         let (date, entry) = (http_date(entry.at), escaped(entry.text.as_bytes()));
         writeln!(page, "<dt>{}<dd>{entry}", text(&date)).expect("a string takes any text");
@@ -64,7 +71,7 @@ mod tests {
     #[test]
     fn a_guest_forges_no_markup() {
         let text = String::from("<script>\"&'");
-        let page = page(&[GuestEntry { at: SystemTime::UNIX_EPOCH, text }]);
+        let page = page(&[GuestEntry { at: SystemTime::UNIX_EPOCH, text }], false);
         let shown = "<dt>Thu, 01 Jan 1970 00:00:00 GMT<dd>&lt;script&gt;&quot;&amp;&#39;\n</dl>";
         assert!(page.contains(shown), "{page}");
     }

@@ -12,7 +12,7 @@
 //! | `/stream/N/MILLISECONDS` | N server-sent events (at most [`MAX_EVENTS`]), so far apart |
 //! | `/echo` (POST, PUT) | the request's body, of at most 64 KiB |
 //! | `/upload/NAME` (POST, PUT) | stores the body under that name, with `--writable` |
-//! | `/guestbook` | the last entries of `--guestbook`, as a page; POST adds one |
+//! | `/guestbook` | the last entries of `--guestbook`; POST adds one, with `--writable` |
 //! | anything else | the file of that name; of a folder, `index.html` or a page of its names |
 //!
 //! Files have validators (`ETag`, `Last-Modified`), so that the conditions of RFC 9110 §13 and its

@@ -100,6 +100,7 @@ impl Session {
                 };
             }
             Route::Echo => Sink::Echo(Vec::new()),
+            Route::Sign if !self.settings.writable => return self.refuse(Status::FORBIDDEN, date),
             Route::Sign => Sink::Sign(Vec::new(), request.is_form),
             // A client that waits gets its answer instead, and then nobody knows whether the body
             // follows (RFC 9110 §10.1.1).

@@ -103,7 +103,7 @@ impl Session {
         match (work.purpose, result) {
             (Purpose::SayOk, Ok(_)) => self.reply(Status::OK, "text/plain", b"OK", &date),
             (Purpose::ReadGuestbook, Ok(Done::Entries(entries))) => {
-                let page = guests::page(&entries);
+                let page = guests::page(&entries, self.settings.writable);
                 self.reply(Status::OK, "text/html; charset=utf-8", page.as_bytes(), &date);
             }
             (Purpose::Sign(is_form), Ok(_)) => {

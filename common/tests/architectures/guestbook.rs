@@ -42,7 +42,7 @@ fn an_acknowledged_entry_outlives_a_server_that_is_killed() {
         eprintln!("── {}", architecture.name);
         let folder = tempfile::tempdir().unwrap();
         let book = folder.path().join("book");
-        let arguments = ["--protocol", "http", "--guestbook", book.to_str().unwrap()];
+        let arguments = ["--protocol", "http", "--writable", "--guestbook", book.to_str().unwrap()];
         let server = Server::start(&architecture, &arguments);
         let guests = if architecture.concurrent { 4 } else { 1 };
         let all = AtomicUsize::new(0);

@@ -133,7 +133,12 @@ fn a_leaving_server_lets_an_upload_come_to_its_end() {
 fn the_guestbook_shows_what_was_written_into_it() {
     let folder = tempfile::tempdir().unwrap();
     let book = Guestbook::open(&folder.path().join("book"), Path::new("/dev")).unwrap();
-    let site = Site::with(|settings| settings.guestbook = Some(Arc::new(book)));
+    let book = Some(Arc::new(book));
+    let open_to = |writable| {
+        let guestbook = book.clone();
+        Site::with(|settings| (settings.guestbook, settings.writable) = (guestbook, writable))
+    };
+    let site = open_to(true);
     let sign = |fields: &str, entry: &str| {
         let length = entry.len();
         let head = "POST /guestbook HTTP/1.1\r\nHost: a\r\n";
@@ -150,6 +155,12 @@ fn the_guestbook_shows_what_was_written_into_it() {
     let entries: Vec<_> = page.lines().filter_map(|line| line.split_once("<dd>")).collect();
     let texts: Vec<_> = entries.iter().map(|(_, text)| *text).collect();
     assert_eq!(texts, ["another one", "&lt;one&gt; &amp; more"]);
+    assert!(page.contains("<form "));
+    let read_only = open_to(false);
+    let refused = read_only.get("/guestbook");
+    assert!(refused.contains("<dd>another one") && !refused.contains("<form "));
+    let fields = "Content-Length: 1\r\nExpect: 100-continue\r\n";
+    assert_eq!(codes(&read_only.ask("POST", "/guestbook", fields)), "403");
     let without = Site::new();
     assert_eq!(codes(&without.get("/guestbook")), "503");
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::{MORE, Question};
 use crate::capacity::objection;
 use crate::catalogue::Contestant;
+use crate::ranking::Ranking;
 use crate::record::{Cell, Run};
-use crate::stats::{compare, spread};
+use crate::stats::spread;
 use crate::table::{Line, lines, number};
 use crate::workload::Workload;
 
@@ -39,7 +40,8 @@ pub(super) fn answer(
     let (holding, failing): (Vec<_>, Vec<_>) =
         shown.iter().partition(|one| one.blocks > 0 && one.held == one.blocks);
     let mut out = Vec::new();
-    match recommended(&holding) {
+    let ranking = Ranking::of(run, asked, Line::cost);
+    match recommended(&holding, &ranking) {
         Some((best, alike)) => {
             out.push(recommendation(question, best, &alike));
             let more = run.header.workloads.get(1);
@@ -91,7 +93,7 @@ fn shown<'a>(
     let mut lines = lines(run, asked).into_iter();
     let line = lines.find(|line| line.contestant.name == contestant.name)?;
     let objections: Vec<Option<String>> =
-        line.cells().map(|cell| objection_to(cell, question)).collect();
+        line.cells.iter().map(|cell| objection_to(cell, question)).collect();
     let held = objections.iter().filter(|objection| objection.is_none()).count();
     let blocks = objections.len();
     Some(Shown { line, held, blocks, objection: objections.into_iter().flatten().next() })
@@ -111,12 +113,13 @@ fn objection_to(cell: &Cell, question: &Question) -> Option<String> {
 
 /// The cheapest by processor time; of those that are not told apart from it, the simplest, which
 /// comes first in the catalogue. With it, the others of these.
-fn recommended<'a, 'b>(holding: &[&'b Shown<'a>]) -> Option<(&'b Shown<'a>, Vec<&'b Shown<'a>>)> {
+fn recommended<'a, 'b>(
+    holding: &[&'b Shown<'a>],
+    ranking: &Ranking,
+) -> Option<(&'b Shown<'a>, Vec<&'b Shown<'a>>)> {
     let cheapest = holding.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-    let is_alike = |one: &&&Shown<'_>| {
-        let comparison = compare(&one.line.cost(), &cheapest.line.cost());
-        comparison.is_none_or(|comparison| !comparison.told_apart)
-    };
+    let is_alike =
+        |one: &&&Shown<'_>| !ranking.tells_apart(&one.line.name(), &cheapest.line.name());
     let mut alike: Vec<&Shown<'_>> = holding.iter().filter(is_alike).copied().collect();
     alike.sort_by_key(|one| one.line.contestant.order);
     let best = alike.remove(0);

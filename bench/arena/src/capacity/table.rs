@@ -1,15 +1,19 @@
 //! The table of a workload whose question is the capacity.
 
+use std::collections::BTreeMap;
+
 use super::{BEYOND, Capacity, recovery_step};
+use crate::ranking::{Ranking, twin_remark};
 use crate::record::Run;
-use crate::stats::{Blocks, Spread, compare, spread};
-use crate::table::{Line, NOTHING, Table, lines, middle, number};
+use crate::stats::{Blocks, Spread, spread};
+use crate::table::{GROUP, Line, NOTHING, Table, lines, middle, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "architecture",
     "capacity/s",
+    GROUP,
     "p99 µs there",
     "CPU µs/request",
     "at 1.5 times: answered/s",
@@ -22,11 +26,17 @@ const COLUMNS: [&str; 9] = [
 pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
     let lines = lines(run, workload);
     let mut columns = COLUMNS.to_vec();
-    columns[3] = Unit::of(workload).cost_column();
-    let rows = lines.iter().map(|line| row(line, workload)).collect();
+    columns[4] = Unit::of(workload).cost_column();
+    let mut rows: Vec<Vec<String>> = lines.iter().map(|line| row(line, workload)).collect();
     let mut remarks: Vec<String> = lines.iter().flat_map(Line::wrongs).collect();
     remarks.extend(lines.iter().filter_map(nothing_held));
-    remarks.extend(not_told_apart(&lines));
+    let ranking = Ranking::of(run, workload, Line::held);
+    let letters: BTreeMap<&str, String> = ranking.letters().collect();
+    for (line, row) in lines.iter().zip(&mut rows) {
+        let group = letters.get(line.name().as_str());
+        row.insert(2, group.cloned().unwrap_or_else(|| NOTHING.to_owned()));
+    }
+    remarks.extend(twin_remark(run, workload, &ranking));
     Table { columns, rows, remarks }
 }
 
@@ -51,12 +61,12 @@ fn row(line: &Line<'_>, workload: &Workload) -> Vec<String> {
 /// The median over the blocks, with the least that held and the least that did not hold where no
 /// block held more: the capacity lies between them.
 fn capacity_text(line: &Line<'_>) -> String {
-    let Some(Spread { median, low, .. }) = spread(held(line).into_iter().map(|(_, rate)| rate))
+    let Some(Spread { median, low, .. }) = spread(line.held().into_iter().map(|(_, rate)| rate))
     else {
         return line.worst().code().to_owned();
     };
     let refused = blocks(line, |found| found.refused_per_s);
-    let all_refused = refused.len() == held(line).len();
+    let all_refused = refused.len() == line.held().len();
     match spread(refused.into_iter().map(|(_, rate)| rate)).filter(|_| all_refused) {
         Some(refused) => {
             format!("{} ({}–{})", number(median), number(low), number(refused.high))
@@ -88,28 +98,6 @@ fn nothing_held(line: &Line<'_>) -> Option<String> {
     Some(format!("{}, block {block}: nothing held, at last {rate} a second ({why}).", line.name()))
 }
 
-fn held(line: &Line<'_>) -> Blocks {
-    blocks(line, |found| found.held_per_s)
-}
-
 fn blocks(line: &Line<'_>, of: impl Fn(&Capacity) -> Option<f64>) -> Blocks {
     line.capacities().filter_map(|(block, found)| Some((block, of(found)?))).collect()
-}
-
-fn not_told_apart(lines: &[Line<'_>]) -> Option<String> {
-    let known: Vec<(String, Blocks)> = lines
-        .iter()
-        .filter(|line| !line.contestant.floor)
-        .map(|line| (line.name(), held(line)))
-        .filter(|(_, blocks)| !blocks.is_empty())
-        .collect();
-    let mut pairs = Vec::new();
-    for (index, (name, blocks)) in known.iter().enumerate() {
-        for (other, others) in &known[index + 1..] {
-            if compare(blocks, others).is_none_or(|comparison| !comparison.told_apart) {
-                pairs.push(format!("{name} and {other}"));
-            }
-        }
-    }
-    (!pairs.is_empty()).then(|| format!("By capacity not told apart: {}.", pairs.join("; ")))
 }

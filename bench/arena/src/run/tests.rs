@@ -1,5 +1,6 @@
 //! Whole runs of contestants that are shell scripts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -18,6 +19,8 @@ fn contestant(name: &str, script: &str) -> Contestant {
         io: Io::Threads,
         floor: false,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         needs: None,
         version: None,
@@ -55,10 +58,13 @@ fn each_block_has_every_contestant_once_in_an_order_of_the_seed() {
     let slots = schedule(&header);
     assert_eq!(slots.len(), header.planned());
     for block in 1..=6 {
-        let mut in_block: Vec<_> =
-            slots.iter().filter(|s| s.block == block).map(|s| s.contestant).collect();
-        in_block.sort_unstable();
-        assert_eq!(in_block, [0, 1, 2, 3]);
+        let in_block = slots.iter().filter(|slot| slot.block == block);
+        let (twins, ones): (Vec<_>, Vec<_>) = in_block.partition(|slot| slot.twin);
+        let mut ones: Vec<_> = ones.iter().map(|slot| slot.contestant).collect();
+        ones.sort_unstable();
+        assert_eq!(ones, [0, 1, 2, 3]);
+        let doubled = &header.contestants[twins[0].contestant].name;
+        assert_eq!((twins.len(), doubled), (1, &header.twins["sample"]));
     }
     assert_eq!(slots, schedule(&header));
     assert_ne!(slots, schedule(&Header { seed: 8, ..header }));
@@ -78,7 +84,7 @@ fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
         contestant("wrong", &wrong),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let header = header(contestants, 1);
+    let header = Header { twins: BTreeMap::new(), ..header(contestants, 1) };
     let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
     run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
 
@@ -109,7 +115,7 @@ fn what_a_machine_has_not_is_not_available_there_and_nothing_wrong() {
     let contestants =
         vec![Contestant { needs, ..contestant("needy", script) }, contestant("refusing", script)];
     let folder = tempfile::tempdir().unwrap();
-    let header = header(contestants, 1);
+    let header = Header { twins: BTreeMap::new(), ..header(contestants, 1) };
     let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
     run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
 

@@ -1,4 +1,5 @@
-//! HTTP/1.1 (RFC 9112): GET of one target, or of those of a script, replies with a content length.
+//! HTTP/1.1 (RFC 9112): GET of one target, or of those of a script, or POST of a text to one;
+//! replies with a content length.
 //! The head of a reply is parsed in place unless it came in pieces.
 
 use std::net::SocketAddr;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use super::requests::Requests;
 use super::{Channel, Checksum, Expected, Session, Step};
-use crate::class::Class;
+use crate::class::{Class, Method};
 use crate::record::{Failure, Kind};
 use crate::script::{Player, Script, Turn};
 
@@ -17,6 +18,7 @@ const HEADERS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     requests: Requests,
+    method: Method,
     expected: Expected,
     checksum: Checksum,
     /// The head so far, if it came in pieces.
@@ -54,12 +56,18 @@ impl Http {
         // A connection of a single request says so: the server need not wait for another.
         let last =
             if class.requests_per_connection == Some(1) { "Connection: close\r\n" } else { "" };
+        let (word, content) = match class.method {
+            Method::Get => ("GET", String::new()),
+            Method::Post => ("POST", content(class.payload_bytes)),
+        };
         let requests = |path: &str| {
-            let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\n{last}\r\n");
-            Requests::new(request.as_bytes(), class.pipeline)
+            let head = format!("{word} {path} HTTP/1.1\r\nHost: {target}\r\n{last}");
+            let end = if content.is_empty() { "\r\n" } else { &content };
+            Requests::new((head + end).as_bytes(), class.pipeline)
         };
         Self {
             requests: requests(&class.path),
+            method: class.method,
             checksum: Checksum::new(&expected),
             expected,
             partial: Vec::new(),
@@ -109,7 +117,7 @@ impl Http {
     fn head(&mut self, bytes: &mut &[u8]) -> Result<Option<Head>, Failure> {
         let held = self.partial.len();
         if held == 0
-            && let Some(head) = parse(bytes)?
+            && let Some(head) = parse(bytes, self.method)?
         {
             *bytes = &bytes[head.bytes..];
             return Ok(Some(head));
@@ -117,7 +125,7 @@ impl Http {
         let room = HEAD_BYTES - held;
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if held > 0
-            && let Some(head) = parse(&self.partial)?
+            && let Some(head) = parse(&self.partial, self.method)?
         {
             *bytes = &bytes[head.bytes - held..];
             self.partial.clear();
@@ -156,8 +164,15 @@ impl Scripted {
     }
 }
 
-/// Parses and judges a head; `None` if it is incomplete.
-fn parse(bytes: &[u8]) -> Result<Option<Head>, Failure> {
+/// A text of so many bytes, with the fields that announce it.
+fn content(bytes: usize) -> String {
+    let mut content = format!("Content-Type: text/plain\r\nContent-Length: {bytes}\r\n\r\n");
+    content.extend(('a'..='z').cycle().take(bytes));
+    content
+}
+
+/// Parses and judges the head of a reply to `method`; `None` if it is incomplete.
+fn parse(bytes: &[u8], method: Method) -> Result<Option<Head>, Failure> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -173,7 +188,8 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Failure> {
     };
 
     let status = response.code.unwrap_or_default();
-    if status != 200 {
+    let is_good = status == 200 || status == 201 && method == Method::Post;
+    if !is_good {
         let detail = format!("status {status} {}", response.reason.unwrap_or_default());
         return Err(Failure::new(Kind::WrongStatus, detail));
     }
@@ -335,6 +351,24 @@ mod tests {
                 assert_eq!(check(&mut http, input, piece), Err(kind), "in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn a_post_brings_a_body_each_time_and_may_have_made_something() {
+        let class =
+            Class { method: Method::Post, payload_bytes: 28, pipeline: 2, ..Class::default() };
+        let mut http = Http::new(&class, SocketAddr::from(([127, 0, 0, 1], 80)));
+        let request = "POST /plaintext HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\
+                       Content-Type: text/plain\r\nContent-Length: 28\r\n\r\n\
+                       abcdefghijklmnopqrstuvwxyzab";
+        http.request();
+        http.request();
+        assert_eq!(http.output(), request.repeat(2).as_bytes());
+        let created = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok";
+        assert_eq!(check(&mut http, &[created, REPLY].concat(), 9), Ok(2));
+        assert_eq!(check(&mut session(None, None), created, 9), Err(Kind::WrongStatus));
+        let moved = b"HTTP/1.1 303 See Other\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(check(&mut http, moved, 9), Err(Kind::WrongStatus));
     }
 
     #[test]

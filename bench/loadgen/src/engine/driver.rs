@@ -114,8 +114,9 @@ pub(crate) trait Driver: Sized {
             .map_or(Ok(()), |socket| SockRef::from(&socket).set_linger(Some(Duration::ZERO)))
     }
 
-    /// The peer is to see the end of the stream now, whatever comes from it.
-    fn end_stream(&self, slot: Slot) -> io::Result<()> {
+    /// The peer is to see the end of the stream behind what was taken, whatever comes from it.
+    /// Nothing is sent afterwards.
+    fn end_stream(&mut self, slot: Slot) -> io::Result<()> {
         self.socket(slot).map_or(Ok(()), |socket| SockRef::from(&socket).shutdown(Shutdown::Write))
     }
 

@@ -20,7 +20,7 @@ mod buffers;
 mod queue;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
 use std::ptr;
@@ -36,7 +36,7 @@ use nix::libc;
 use nix::sys::eventfd::EventFd;
 use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use slab::Slab;
-use socket2::Type;
+use socket2::{SockRef, Type};
 
 use self::buffers::{Buffers, GROUP, SCRATCH_BYTES};
 use self::queue::Queue;
@@ -87,6 +87,8 @@ struct Socket {
     is_receiving: bool,
     /// Something was offered while a send was under way.
     is_refused: bool,
+    /// The stream ends when its send has completed.
+    ends: bool,
     /// The send that is under way.
     send: Option<usize>,
     /// For the connect, until that is submitted.
@@ -246,6 +248,13 @@ impl Driver for Ring {
         let count = range.len();
         self.submit_send(slot, Output::Constant(Arc::clone(constant)), range);
         Ok(count)
+    }
+
+    fn end_stream(&mut self, slot: Slot) -> io::Result<()> {
+        let socket = &mut self.sockets[slot.number()];
+        // A system call would overtake what is only queued, or waits for room.
+        socket.ends = socket.send.is_some();
+        if socket.ends { Ok(()) } else { socket.end() }
     }
 
     fn finish(&mut self, slot: Slot) {
@@ -495,6 +504,10 @@ impl Ring {
             return None;
         }
         socket.send = None;
+        if std::mem::take(&mut socket.ends) {
+            // A socket of no more use says so by itself.
+            let _ = socket.end();
+        }
         if socket.state == State::Finishing {
             self.close(slot);
             return None;
@@ -527,9 +540,16 @@ impl Socket {
             piece_bytes: 0,
             is_receiving: false,
             is_refused: false,
+            ends: false,
             send: None,
             address: Address::V4(SockaddrIn::new(0, 0, 0, 0, 0)),
         }
+    }
+
+    /// The peer sees the end of the stream.
+    fn end(&self) -> io::Result<()> {
+        let shut = |descriptor| SockRef::from(descriptor).shutdown(Shutdown::Write);
+        self.descriptor.as_ref().map_or(Ok(()), shut)
     }
 }
 

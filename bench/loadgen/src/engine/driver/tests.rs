@@ -213,10 +213,34 @@ fn a_peer_sees_how_a_socket_is_left<D: Driver>(mut test: Test<D>) {
         let reset = Err(io::ErrorKind::ConnectionReset);
         assert_eq!(seen, if resets { reset } else { Ok(b"half".to_vec()) });
     }
-    let (address, server) = serve(everything);
+    for last_words in [&b""[..], b"bye"] {
+        let (address, server) = serve(everything);
+        test.open(SLOT, address);
+        if !last_words.is_empty() {
+            assert_eq!(test.driver.send(SLOT, last_words).unwrap(), last_words.len());
+        }
+        test.driver.end_stream(SLOT).unwrap();
+        assert_eq!(test.seen(), (SLOT, Seen::Ended));
+        assert_eq!(server.join().unwrap(), last_words);
+    }
+}
+
+/// More was taken than the peer has room for.
+fn a_stream_ends_behind_all_that_was_taken<D: Driver>(mut test: Test<D>) {
+    let (address, server) = serve(|stream| {
+        thread::sleep(Duration::from_millis(20));
+        everything(stream)
+    });
     test.open(SLOT, address);
+    let constant: Arc<[u8]> = pattern().into();
+    let taken = test.driver.send_constant(SLOT, &constant, 0..MUCH).unwrap();
     test.driver.end_stream(SLOT).unwrap();
-    assert_eq!(server.join().unwrap(), b"");
+    let mut seen = test.seen();
+    if seen == (SLOT, Seen::Writable) {
+        seen = test.seen();
+    }
+    assert_eq!(seen, (SLOT, Seen::Ended));
+    assert!(server.join().unwrap() == constant[..taken]);
 }
 
 /// Many sockets have input at the same time.
@@ -394,6 +418,7 @@ with_each_driver!(
     what_is_taken_in_pieces_comes_as_it_is_asked_for,
     a_peer_waits_with_what_is_not_asked_for,
     a_peer_sees_how_a_socket_is_left,
+    a_stream_ends_behind_all_that_was_taken,
     every_socket_gets_its_own_input,
     nothing_of_a_closed_socket_reaches_the_next_one,
     a_socket_that_is_to_be_finished_may_be_closed,
