@@ -359,7 +359,7 @@ fn of_workload(run: &Run, workload: &Workload, standings: &[Standing<'_>]) -> Ma
             h3 { (workload.title) " " code { (workload.name) } }
             p { (workload.question) }
             p.quiet { "Expected: " (workload.expectation) }
-            p.quiet { (load(workload)) "." }
+            p.quiet { (load(&[workload])) "." }
             @if table.rows.is_empty() {
                 p { "Nothing was measured." }
             } @else {
