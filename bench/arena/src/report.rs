@@ -207,11 +207,14 @@ fn section(out: &mut String, run: &Run) {
             push(out, &format!("- {remark}"));
         }
         if let Some(shares) = shares(run, workload) {
-            push(out, "\nWhat each worker had, from its start to its end:\n");
+            push(out, &format!("\n{SHARES}:\n"));
             push(out, render(&shares, Style::Markdown).trim_end());
         }
     }
 }
+
+/// What the table of the shares shows.
+const SHARES: &str = "What each worker had, from its start to its end";
 
 /// How connections were shared out between workers, where that is asked.
 fn shares(run: &Run, workload: &Workload) -> Option<Table> {
