@@ -6,6 +6,7 @@
 mod accounting;
 mod calibration;
 mod catalogue;
+mod certificate;
 mod contestant;
 mod definition;
 mod machine;
@@ -40,7 +41,7 @@ use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
 use crate::machine::{Counting, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
-use crate::stage::{Behind, Stage, protocol_name};
+use crate::stage::{Provision, Stage, protocol_name};
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -426,13 +427,15 @@ fn check_one(
         Protocol::Echo => ("", None),
         Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
-    let mut server = match stage.start(protocol, contestant, root, None, &Behind::default()) {
+    let mut server = match stage.start(protocol, contestant, root, None, &Provision::default()) {
         Ok(server) => server,
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer =
-        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
+    let answer = verify(
+        server.address(),
+        &Request { protocol, method: Method::Get, path, expected_bytes, certificate: None },
+    );
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

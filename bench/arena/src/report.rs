@@ -365,7 +365,8 @@ fn load(workload: &Workload) -> String {
         _ => workload.path.clone(),
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
-    let mut parts = vec![format!("{protocol} {what}")];
+    let within = if workload.tls { " within TLS" } else { "" };
+    let mut parts = vec![format!("{protocol} {what}{within}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
         parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
     }

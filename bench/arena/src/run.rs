@@ -10,12 +10,13 @@ use anyhow::Context as _;
 use loadgen::{Outcome, Phase, Plan};
 
 use crate::catalogue::Contestant;
+use crate::certificate::Certificate;
 use crate::contestant::Server;
 use crate::machine::Counting;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Writer};
 use crate::sample::{Footprint, Used};
-use crate::stage::{self, Behind, Stage};
+use crate::stage::{self, Provision, Stage};
 use crate::syscalls::Watch;
 use crate::unit::Unit;
 use crate::verify::{Request, verify};
@@ -213,18 +214,19 @@ impl Stage {
     ) -> anyhow::Result<T> {
         let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
         let book = workload.signs().then(stage::folder_of_a_book).transpose()?;
-        let behind = Behind {
+        let provision = Provision {
             backend: backend.as_ref().map(Server::address),
             guestbook: book.as_ref().map(|folder| folder.path().join("book")),
+            tls: workload.tls,
         };
         let mut server = self.start(
             workload.protocol,
             contestant,
             &self.root(workload),
             workload.workers,
-            &behind,
+            &provision,
         )?;
-        let result = verify(server.address(), &Request::of(workload))
+        let result = verify(server.address(), &Request::of(workload, &self.certificate))
             .context("it answers wrongly")
             .and_then(|()| act(&server));
         match server.death() {
@@ -280,10 +282,11 @@ impl Stage {
 }
 
 impl<'a> Request<'a> {
-    fn of(workload: &'a Workload) -> Self {
+    fn of(workload: &'a Workload, certificate: &'a Certificate) -> Self {
         let path = workload.request_path();
         let (protocol, method) = (workload.protocol, workload.method);
-        Self { protocol, method, path, expected_bytes: workload.expected_bytes }
+        let certificate = workload.tls.then_some(certificate);
+        Self { protocol, method, path, expected_bytes: workload.expected_bytes, certificate }
     }
 }
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::accounting::Accounting;
 use crate::catalogue::Contestant;
+use crate::certificate::Certificate;
 use crate::contestant::{Launch, READY_DEADLINE, Ready, STOP_DEADLINE, Server};
 use crate::machine::{Machine, Placement};
 use crate::peer::Peer;
@@ -34,6 +35,8 @@ const PORTS_TRIED: usize = 100;
 pub(crate) struct Stage {
     /// Removed with everything in it at the end.
     folder: TempDir,
+    /// What servers show within TLS.
+    pub(crate) certificate: Certificate,
     pub(crate) placement: Placement,
     pub(crate) accounting: Accounting,
     /// What `backend` workloads put behind the server.
@@ -42,13 +45,15 @@ pub(crate) struct Stage {
     pub(crate) stop_deadline: Duration,
 }
 
-/// What stands behind a server that is asked for it.
+/// What a server is given beside its folder.
 #[derive(Debug, Default)]
-pub(crate) struct Behind {
+pub(crate) struct Provision {
     /// The server of `/backend`.
     pub(crate) backend: Option<SocketAddr>,
     /// The database of `/guestbook`, which is written into.
     pub(crate) guestbook: Option<PathBuf>,
+    /// It is to show the stage's certificate.
+    pub(crate) tls: bool,
 }
 
 impl Stage {
@@ -62,8 +67,10 @@ impl Stage {
         let folder = TempDir::with_prefix_in("arena-", &scratch).context("a folder for the run")?;
         // A server that gives up its rights must still find its way to what it serves.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+        let certificate = Certificate::make(folder.path()).context("a certificate")?;
         Ok(Self {
             folder,
+            certificate,
             placement,
             accounting: Accounting::find(),
             backend,
@@ -123,13 +130,13 @@ impl Stage {
         contestant: &Contestant,
         root: &Path,
         workers: Option<usize>,
-        behind: &Behind,
+        provision: &Provision,
     ) -> anyhow::Result<Server> {
         if let Some(peer) = &contestant.peer {
             return self.start_peer(protocol, contestant, peer, root);
         }
         let mut arguments = contestant.arguments.clone();
-        let takes_writes = protocol == Protocol::Ftp || behind.guestbook.is_some();
+        let takes_writes = protocol == Protocol::Ftp || provision.guestbook.is_some();
         if takes_writes && !contestant.floor {
             arguments.push("--writable".to_owned());
         }
@@ -144,11 +151,15 @@ impl Stage {
         if let Some(workers) = workers.filter(|_| contestant.many_workers) {
             give("--workers", workers.to_string());
         }
-        if let Some(address) = behind.backend {
+        if let Some(address) = provision.backend {
             give("--backend", address.to_string());
         }
-        if let Some(file) = &behind.guestbook {
+        if let Some(file) = &provision.guestbook {
             give("--guestbook", file.display().to_string());
+        }
+        if provision.tls {
+            give("--tls-cert", self.certificate.file.display().to_string());
+            give("--tls-key", self.certificate.key.display().to_string());
         }
         self.launch(contestant, arguments, Ready::Line)
     }
@@ -182,7 +193,7 @@ impl Stage {
     ) -> anyhow::Result<Server> {
         let port = free_port()?;
         let folder = self.folder.path().join("peers").join(&contestant.name);
-        let arguments = peer.prepare(port, root, &folder)?;
+        let arguments = peer.prepare(port, root, &folder, &self.certificate)?;
         self.launch(
             contestant,
             arguments,

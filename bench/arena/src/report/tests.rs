@@ -24,6 +24,7 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
         protocols: Vec::new(),
         program: PathBuf::new(),
         arguments: Vec::new(),
+        tls: false,
         peer: None,
     }
 }
@@ -46,6 +47,7 @@ fn workload(name: &str) -> Workload {
         think_ms: None,
         payload_bytes: 0,
         method: Method::Get,
+        tls: false,
         idle_connections: 0,
         expected_bytes: None,
         warm_up_ms: 100,
