@@ -9,6 +9,7 @@ mod advise;
 mod calibration;
 mod capacity;
 mod catalogue;
+mod certificate;
 mod contestant;
 mod coverage;
 mod definition;
@@ -607,8 +608,10 @@ fn check_one(
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer =
-        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
+    let answer = verify(
+        server.address(),
+        &Request { protocol, method: Method::Get, path, expected_bytes, certificate: None },
+    );
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {
