@@ -1,9 +1,10 @@
 # Each recipe is one line; what is behind it is in Rust, but for pyftpdlib's tests, which are in Python.
 
-.PHONY: build test conformance bench bench-full bench-client bench-peers bench-micro report check fuzz lint doc clean
+.PHONY: build test clients conformance bench bench-full bench-client bench-peers bench-micro report check fuzz lint doc clean
 
 build: ; cargo build --release --workspace --bins
 test: ; cargo build --workspace --bins && cargo test --workspace
+clients: ; cargo build --workspace --bins && CI=true cargo test -p common --test architectures clients::
 conformance: ; python3 common/tests/pyftpdlib/conformance.py
 bench: build ; ./target/release/arena run
 bench-full: build ; ./target/release/arena run --full

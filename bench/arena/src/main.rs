@@ -1,13 +1,14 @@
 //! The harness: runs every architecture on the same work, records it and reports it.
 //!
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
-//! asked for what there is not, 3 when `arena doctor` finds the machine unfit to measure, and 130 when
-//! it was interrupted.
+//! asked for what there is not, 3 when `arena doctor` finds the machine unfit, and 130 when it was
+//! interrupted.
 
 mod accounting;
 mod calibration;
 mod catalogue;
 mod contestant;
+mod coverage;
 mod definition;
 mod doctor;
 mod machine;
@@ -19,6 +20,7 @@ mod report;
 mod resume;
 mod run;
 mod sample;
+mod shares;
 mod stage;
 mod stats;
 mod syscalls;
@@ -46,6 +48,7 @@ use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::resume::Present;
 use crate::stage::{Behind, Stage, protocol_name};
+use crate::stats::BLOCKS_FOR_AN_INTERVAL;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -88,7 +91,11 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     /// Names the architectures and the workloads
-    List,
+    List {
+        /// Print what books and papers know of which architecture: architectures/README.md
+        #[arg(long)]
+        coverage: bool,
+    },
     /// Measures, records, reports
     Run(RunOptions),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
@@ -136,6 +143,9 @@ struct RunOptions {
         "workload", "architecture", "full", "peers", "peer", "blocks", "seconds", "seed",
     ])]
     resume: Option<String>,
+    /// Also the variants of architectures
+    #[arg(long)]
+    variants: bool,
     /// Beside the servers of other people that are on this machine
     #[arg(long)]
     peers: bool,
@@ -193,7 +203,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     let folder = line.workloads.unwrap_or_else(|| catalogue.root.join("bench/workloads"));
     let peers = line.contestants.unwrap_or_else(|| catalogue.root.join("bench/contestants"));
     match line.command {
-        Command::List => {
+        Command::List { coverage: true } => {
+            print!("{}", coverage::text(&catalogue)?);
+            Ok(0)
+        }
+        Command::List { coverage: false } => {
             list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?);
             Ok(0)
         }
@@ -236,6 +250,10 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
     for one in &catalogue.architectures {
         println!("  {:24} {}", one.name, one.description);
     }
+    println!("\nVariants (run where they are named, and with --variants):");
+    for one in &catalogue.variants {
+        println!("  {:28} {}", one.name, one.description);
+    }
     println!("\nFloors:");
     for one in &catalogue.floors {
         println!("  {:24} {}", one.name, one.description);
@@ -249,12 +267,14 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         }
     }
     println!(
-        "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers (+):"
+        "\nWorkloads (* in the set that runs when nothing is named, f in that of --full, + in that of \
+         --peers, v with variants):"
     );
     for one in workloads {
-        let marks = [(one.quick, '*'), (one.full_ms.is_some(), 'f'), (one.peers, '+')];
-        let marks = marks.map(|(is_in, mark)| if is_in { mark } else { ' ' });
-        println!("{} {:24} {}", String::from_iter(marks), one.name, one.title);
+        let marks =
+            [(one.quick, '*'), (one.full_ms.is_some(), 'f'), (one.peers, '+'), (one.variants, 'v')];
+        let marks: String = marks.iter().map(|(is, mark)| if *is { *mark } else { ' ' }).collect();
+        println!("{marks} {:24} {}", one.name, one.title);
     }
 }
 
@@ -289,6 +309,7 @@ fn measure(
     let chosen_by_hand = own_folder
         || !options.workload.is_empty()
         || !options.architecture.is_empty()
+        || options.variants
         || !options.peer.is_empty()
         || options.blocks.is_some()
         || options.seconds.is_some();
@@ -301,13 +322,19 @@ fn measure(
     let profile = if chosen_by_hand { "selected" } else { set.profile() };
     let mut workloads = chosen_workloads(all, &options.workload, set)?;
     for workload in &mut workloads {
-        workload.blocks = options.blocks.unwrap_or(workload.blocks);
+        let at_least = if options.full { BLOCKS_FOR_AN_INTERVAL as u32 } else { 1 };
+        workload.blocks = options.blocks.unwrap_or(workload.blocks.max(at_least));
         let full_ms = workload.full_ms.filter(|_| options.full);
         let chosen_ms = options.seconds.map(|seconds| seconds * 1000).or(full_ms);
         workload.duration_ms = chosen_ms.unwrap_or(workload.duration_ms);
     }
-    let all = &catalogue.architectures;
-    let mut contestants = pick("architecture", all, &options.architecture, |one| &one.name)?;
+    let all = catalogue.with_variants();
+    let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
+    let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
+    for workload in &mut workloads {
+        workload.variants |= options.variants || named;
+    }
+    contestants.retain(|one| !one.variant || workloads.iter().any(|workload| workload.variants));
     if workloads.iter().any(|workload| workload.floor) {
         contestants.extend(catalogue.floors.clone());
     }
@@ -337,7 +364,7 @@ fn resume(
 ) -> anyhow::Result<u8> {
     let folder = resume::find(results, wanted)?;
     let header = record::read_header(&folder)?;
-    let mut present = [catalogue.architectures.clone(), catalogue.floors.clone()].concat();
+    let mut present = [catalogue.with_variants(), catalogue.floors.clone()].concat();
     let names = header.contestants.iter().filter(|one| one.is_peer()).map(|one| one.name.clone());
     let names: Vec<String> = names.collect();
     if !names.is_empty() {
@@ -512,12 +539,13 @@ fn interrupted_by_signals() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
-    require_programs(&catalogue.architectures)?;
+    let all = catalogue.with_variants();
+    require_programs(&all)?;
     let stop = interrupted_by_signals()?;
     let stage = Stage::new(Placement::unpinned(), None, CHECK_FILE_BYTES)?;
     let root = stage.root_with_file("check.bin", CHECK_FILE_BYTES)?;
     let mut wrong = 0;
-    for contestant in &catalogue.architectures {
+    for contestant in &all {
         for protocol in PROTOCOLS {
             if stop.load(Ordering::SeqCst) {
                 return Ok(INTERRUPTED);
@@ -527,7 +555,7 @@ fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
                 Ok(faults) => (faults.clone(), faults.join("; ")),
                 Err(unavailable) => (Vec::new(), format!("not available: {unavailable:#}")),
             };
-            println!("{:24} {:6} {verdict}", contestant.name, protocol_name(protocol));
+            println!("{:28} {:6} {verdict}", contestant.name, protocol_name(protocol));
             wrong += faults.len();
         }
     }

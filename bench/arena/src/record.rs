@@ -18,6 +18,7 @@ use crate::calibration;
 use crate::catalogue::Contestant;
 use crate::machine::Machine;
 use crate::sample::Used;
+use crate::shares::Share;
 use crate::workload::Workload;
 
 /// The format of the two files; a reader refuses any other.
@@ -84,6 +85,9 @@ pub(crate) struct Cell {
     pub(crate) syscalls: Option<f64>,
     #[serde(default)]
     pub(crate) used: Option<Used>,
+    /// What each of the server's workers has had, where it has workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<Vec<Share>>,
 }
 
 /// A run as its folder tells it.

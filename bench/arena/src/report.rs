@@ -110,6 +110,9 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
             for remark in &table.remarks {
                 push(&mut out, &terminal::wrapped(remark, 2, columns));
             }
+            if let Some(shares) = shares(run, workload) {
+                push(&mut out, terminal::fitted(&shares, columns).0.trim_end());
+            }
         }
     }
     if narrowed {
@@ -202,7 +205,16 @@ fn section(out: &mut String, run: &Run) {
         for remark in &table.remarks {
             push(out, &format!("- {remark}"));
         }
+        if let Some(shares) = shares(run, workload) {
+            push(out, "\nWhat each worker had, from its start to its end:\n");
+            push(out, render(&shares, Style::Markdown).trim_end());
+        }
     }
+}
+
+/// How connections were shared out between workers, where that is asked.
+fn shares(run: &Run, workload: &Workload) -> Option<Table> {
+    crate::shares::table(run, workload).filter(|_| workload.variants)
 }
 
 impl Answer {

@@ -16,6 +16,7 @@ use crate::machine::Counting;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Run, Writer};
 use crate::sample::{Footprint, Used};
+use crate::shares;
 use crate::stage::{self, Behind, Stage};
 use crate::syscalls::Watch;
 use crate::unit::Unit;
@@ -175,6 +176,7 @@ impl Stage {
             syscalls: None,
             outcome: None,
             used: None,
+            workers: None,
         };
         let measured = self.with_server(workload, contestant, &mut cell.faults, |server| {
             self.load(workload, server, seed, stop)
@@ -186,6 +188,7 @@ impl Stage {
             }
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
+        cell.workers = shares::read(&self.workers_file()).filter(|_| contestant.counts_workers);
         // Memory and disk stay bounded, and the next finds what this one found.
         if let Err(error) = self.clear(workload) {
             cell.faults.push(format!("what was stored cannot be removed: {error}"));

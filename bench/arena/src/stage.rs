@@ -147,10 +147,18 @@ impl Stage {
         if let Some(address) = behind.backend {
             give("--backend", address.to_string());
         }
+        if contestant.counts_workers {
+            give("--report-workers", self.workers_file().display().to_string());
+        }
         if let Some(file) = &behind.guestbook {
             give("--guestbook", file.display().to_string());
         }
         self.launch(contestant, arguments, Ready::Line)
+    }
+
+    /// Where a server with workers says at its end what each of them has had.
+    pub(crate) fn workers_file(&self) -> PathBuf {
+        self.folder.path().join("workers.csv")
     }
 
     /// The backend shares the client's processor, for it is part of the world outside the server.

@@ -94,6 +94,10 @@ pub(crate) struct Workload {
     /// Whether it belongs to the set that runs beside other people's servers.
     #[serde(default)]
     pub(crate) peers: bool,
+    /// Whether it is run against the variants of architectures too, and tells how connections were
+    /// shared out between workers.
+    #[serde(default)]
+    pub(crate) variants: bool,
 }
 
 /// More connections of one class are not asked for.
@@ -147,7 +151,9 @@ impl Workload {
 
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
-        contestant.speaks(self.protocol) && (self.floor || !contestant.floor)
+        contestant.speaks(self.protocol)
+            && (self.floor || !contestant.floor)
+            && (self.variants || !contestant.variant)
     }
 
     /// Whether requests come by a schedule, whatever becomes of those before.

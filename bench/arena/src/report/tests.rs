@@ -18,6 +18,8 @@ pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contest
         io,
         floor,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         needs: None,
         version: None,
@@ -59,6 +61,7 @@ pub(super) fn workload(name: &str) -> Workload {
         quick: true,
         full_ms: None,
         peers: false,
+        variants: false,
     }
 }
 
@@ -101,6 +104,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
         unavailable: None,
         faults: Vec::new(),
         syscalls: None,
+        workers: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,

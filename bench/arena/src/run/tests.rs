@@ -19,6 +19,8 @@ fn contestant(name: &str, script: &str) -> Contestant {
         io: Io::Threads,
         floor: false,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         needs: None,
         version: None,
