@@ -267,8 +267,8 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         }
     }
     println!(
-        "\nWorkloads (* in the set that runs when nothing is named, f in that of --full, + in that of \
-         --peers, v with variants):"
+        "\nWorkloads (* in the set that runs when nothing is named, f in that of --full, \
+         + in that of --peers, v with variants):"
     );
     for one in workloads {
         let marks =
