@@ -31,6 +31,7 @@ pub(crate) enum Io {
 /// A server to measure. Where its program lies is a matter of this machine and not recorded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own in a manifest")]
 pub(crate) struct Contestant {
     pub(crate) name: String,
     pub(crate) description: String,

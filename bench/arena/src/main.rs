@@ -30,6 +30,7 @@ mod verify;
 mod workload;
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -183,8 +184,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::List { coverage: false } => {
-            list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?);
-            Ok(0)
+            match list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?) {
+                // Whoever reads it has seen enough, as `head` does.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+                listed => Ok(listed.map(|()| 0)?),
+            }
         }
         Command::Run(options) => {
             let all = workload::load_folder(&folder)?;
@@ -208,31 +212,35 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     }
 }
 
-fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
-    println!("Architectures:");
+fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "Architectures:")?;
     for one in &catalogue.architectures {
-        println!("  {:24} {}", one.name, one.description);
+        writeln!(out, "  {:24} {}", one.name, one.description)?;
     }
-    println!("\nVariants (run where they are named, and with --variants):");
+    writeln!(out, "\nVariants (run where they are named, and with --variants):")?;
     for one in &catalogue.variants {
-        println!("  {:28} {}", one.name, one.description);
+        writeln!(out, "  {:28} {}", one.name, one.description)?;
     }
-    println!("\nFloors:");
+    writeln!(out, "\nFloors:")?;
     for one in &catalogue.floors {
-        println!("  {:24} {}", one.name, one.description);
+        writeln!(out, "  {:24} {}", one.name, one.description)?;
     }
-    println!("\nServers of other people (run beside ours with --peers):");
+    writeln!(out, "\nServers of other people (run beside ours with --peers):")?;
     for one in peers {
-        println!("  {:24} {}", one.name, one.description);
+        writeln!(out, "  {:24} {}", one.name, one.description)?;
         match one.seek(&catalogue.root) {
-            Sought::Found(found) => println!("{:26} {}", "", found.version.unwrap_or_default()),
-            Sought::Missing(why) => println!("{:26} not here; {why}", ""),
+            Sought::Found(found) => {
+                writeln!(out, "{:26} {}", "", found.version.unwrap_or_default())?;
+            }
+            Sought::Missing(why) => writeln!(out, "{:26} not here; {why}", "")?,
         }
     }
-    println!(
+    writeln!(
+        out,
         "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers, v with \
          variants):"
-    );
+    )?;
     let mut known = "";
     for one in workloads {
         // The levels of a series are run together.
@@ -241,8 +249,9 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
         }
         let marks = [(one.quick, '*'), (one.peers, '+'), (one.variants, 'v')];
         let marks: String = marks.iter().map(|(is, mark)| if *is { *mark } else { ' ' }).collect();
-        println!("{marks} {:24} {}", one.family(), one.title);
+        writeln!(out, "{marks} {:24} {}", one.family(), one.title)?;
     }
+    Ok(())
 }
 
 /// The servers of other people that are to be measured; where they are only wanted as far as they
