@@ -9,20 +9,23 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use leader_followers::{Handle, HandleSet};
 
 /// How many wait before a stage.
-const QUEUE: usize = 256;
+const LENGTH: usize = 256;
 
-/// Both ends of each queue, for every stage.
+/// Both ends of a queue.
+type Queue<T> = (Sender<T>, Receiver<T>);
+
+/// All queues, for every stage.
 #[derive(Clone)]
 pub struct Stages {
     handles: Arc<HandleSet>,
-    to_run: (Sender<(Arc<Handle>, Job)>, Receiver<(Arc<Handle>, Job)>),
-    to_write: (Sender<Arc<Handle>>, Receiver<Arc<Handle>>),
+    to_run: Queue<(Arc<Handle>, Job)>,
+    to_write: Queue<Arc<Handle>>,
 }
 
 impl Stages {
     /// Over these connections.
     pub fn new(handles: Arc<HandleSet>) -> Self {
-        Stages { handles, to_run: bounded(QUEUE), to_write: bounded(QUEUE) }
+        Stages { handles, to_run: bounded(LENGTH), to_write: bounded(LENGTH) }
     }
 
     /// Takes connections, until the server leaves.
