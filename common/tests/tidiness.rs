@@ -63,6 +63,20 @@ fn lines_and_files_have_an_end() {
     assert_none(&found);
 }
 
+#[test]
+fn the_packages_that_ci_installs_are_those_that_are_told() {
+    let read = |name: &str| fs::read_to_string(workspace().join(name)).unwrap();
+    let (ci, told) = (read(".ci/run"), read("CONTRIBUTING.md"));
+    let (_, list) = told.split_once("apt-get install ").unwrap();
+    let told: Vec<_> = list.split("```").next().unwrap().split_whitespace().collect();
+    let (list, _) = ci.split_once("; do").unwrap();
+    let pairs = list.split_whitespace().filter_map(|word| word.split_once(':'));
+    let missing = pairs.map(|(_, package)| package.to_owned());
+    let missing: Vec<_> = missing.filter(|package| !told.contains(&package.as_str())).collect();
+    assert!(told.len() > 10, "{told:?}");
+    assert_none(&missing);
+}
+
 /// Relies on rustfmt, which closes a function at the column where it began.
 #[test]
 fn functions_fit_a_screen() {

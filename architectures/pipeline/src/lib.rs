@@ -9,23 +9,23 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use leader_followers::{Handle, HandleSet};
 
 /// How many wait before a stage.
-const LENGTH: usize = 256;
+const QUEUE: usize = 256;
 
-/// Both ends of a queue.
-type Queue<T> = (Sender<T>, Receiver<T>);
+/// A connection that waits for what it asked to be done.
+type Task = (Arc<Handle>, Job);
 
-/// All queues, for every stage.
+/// Both ends of each queue, for every stage.
 #[derive(Clone)]
 pub struct Stages {
     handles: Arc<HandleSet>,
-    to_run: Queue<(Arc<Handle>, Job)>,
-    to_write: Queue<Arc<Handle>>,
+    to_run: (Sender<Task>, Receiver<Task>),
+    to_write: (Sender<Arc<Handle>>, Receiver<Arc<Handle>>),
 }
 
 impl Stages {
     /// Over these connections.
     pub fn new(handles: Arc<HandleSet>) -> Self {
-        Stages { handles, to_run: bounded(LENGTH), to_write: bounded(LENGTH) }
+        Stages { handles, to_run: bounded(QUEUE), to_write: bounded(QUEUE) }
     }
 
     /// Takes connections, until the server leaves.

@@ -31,6 +31,7 @@ pub(crate) enum Io {
 /// A server to measure. Where its program lies is a matter of this machine and not recorded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own in a manifest")]
 pub(crate) struct Contestant {
     pub(crate) name: String,
     pub(crate) description: String,
@@ -239,7 +240,8 @@ pub(crate) fn pick<T: Clone>(
     name_of: impl Fn(&T) -> &str,
 ) -> Result<Vec<T>, Usage> {
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
-        let known: Vec<&str> = all.iter().map(&name_of).collect();
+        let mut known: Vec<&str> = all.iter().map(&name_of).collect();
+        known.dedup();
         return Err(Usage(format!(
             "no {what} is named {unknown}; there are: {}",
             known.join(", ")

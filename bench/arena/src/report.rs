@@ -2,12 +2,14 @@
 
 mod calibration;
 mod curves;
+mod diff;
 mod figure;
 mod page;
 mod prose;
 mod standing;
 mod terminal;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,13 +21,16 @@ use loadgen::Load;
 use serde::de::IgnoredAny;
 
 pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
+pub(crate) use self::diff::{diff, find};
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
 use crate::machine::Counting;
+use crate::ranking::{Ranked, Ranking, interval, twins};
 use crate::record::{Header, Run, read_all};
-use crate::stats::{Blocks, Comparison, compare, spread};
-use crate::table::{Line, Table, Verdict, lines, number, table};
+use crate::series::sections;
+use crate::stats::{Comparison, compare};
+use crate::table::{Line, Table, Verdict, lines, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -96,11 +101,11 @@ pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<boo
 pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     let mut out = String::new();
     let mut narrowed = false;
-    for workload in &run.header.workloads {
-        let table = table(run, workload);
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
         if !table.rows.is_empty() {
-            push(&mut out, &format!("\n{} ({})", workload.title, workload.name));
-            let (text, dropped) = terminal::fitted(&table, columns);
+            push(&mut out, &format!("\n{} ({})", workload.title, section.name()));
+            let (text, dropped) = terminal::fitted(table, columns);
             push(&mut out, text.trim_end());
             narrowed |= dropped;
             for remark in &table.remarks {
@@ -115,7 +120,8 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
         push(&mut out, "\nthe other columns are in results/README.md");
     }
     push(&mut out, "");
-    let disturbances = disturbances(run);
+    let mut disturbances = disturbances(run);
+    disturbances.extend(twins(run));
     for sentence in &disturbances {
         push(&mut out, &terminal::wrapped(sentence, 0, columns));
     }
@@ -176,21 +182,24 @@ fn section(out: &mut String, run: &Run) {
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
     }
+    if let Some(twins) = twins(run) {
+        push(out, &format!("\n{twins}"));
+    }
     if !run.whole() {
         let (done, planned) = (run.cells.len(), header.planned());
         push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
     }
-    for workload in &header.workloads {
-        let table = table(run, workload);
-        push(out, &format!("\n### {} (`{}`)\n", workload.title, workload.name));
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
+        push(out, &format!("\n### {} (`{}`)\n", workload.title, section.name()));
         push(out, &workload.question);
         push(out, &format!("\nExpected: {}", workload.expectation));
-        push(out, &format!("\n{}.\n", load(workload)));
+        push(out, &format!("\n{}.\n", load(&section.workloads)));
         if table.rows.is_empty() {
             push(out, "Nothing was measured.");
             continue;
         }
-        push(out, render(&table, Style::Markdown).trim_end());
+        push(out, render(table, Style::Markdown).trim_end());
         if !table.remarks.is_empty() {
             push(out, "");
         }
@@ -258,79 +267,73 @@ fn answers(run: &Run) -> Answers<'_> {
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
         let unit = Unit::of(workload);
-        let mut row = vec![lowest(&candidates, Line::cost, unit.cost())];
+        let lowest = |measure, unit| {
+            best(&Ranking::of(run, workload, measure), &candidates, f64::total_cmp, unit)
+        };
+        let mut row = vec![lowest(Line::cost, unit.cost())];
         let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> Answer| {
             let found = || if is_asked { answer() } else { Answer::none(NO_QUESTION) };
             row.extend(is_in_the_table.then(found));
         };
         // Where a schedule decides how much is asked, throughput is no answer.
-        answer(any_closed, !workload.is_open(), &|| highest_throughput(&candidates, unit));
-        answer(any_open, workload.is_open(), &|| lowest(&candidates, Line::response_p99, "µs"));
+        answer(any_closed, !workload.is_open(), &|| highest_throughput(run, workload, &candidates));
+        answer(any_open, workload.is_open(), &|| lowest(Line::response_p99, "µs"));
         let has_idle = workload.idle_connections > 0;
-        answer(any_idle, has_idle, &|| lowest(&candidates, Line::memory, "KiB"));
+        answer(any_idle, has_idle, &|| lowest(Line::memory, "KiB"));
         rows.push((workload, row));
     }
     Answers { columns, rows }
 }
 
-fn lowest<'a>(candidates: &[&Line<'a>], of: fn(&Line<'a>) -> Blocks, unit: &str) -> Answer {
-    let values = candidates.iter().map(|line| (line.name(), of(line)));
-    best(values.collect(), f64::total_cmp, unit)
-}
-
-fn highest_throughput(candidates: &[&Line<'_>], unit: Unit) -> Answer {
+fn highest_throughput(run: &Run, workload: &Workload, candidates: &[&Line<'_>]) -> Answer {
     let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
     let bound: Vec<_> = candidates.iter().filter(bound).map(|line| line.name()).collect();
     if !bound.is_empty() {
         return Answer::none(format!("not decided, CLIENT-BOUND: {}", bound.join(", ")));
     }
-    let values = candidates.iter().map(|line| (line.name(), line.speed()));
-    best(values.collect(), |a, b| b.total_cmp(a), unit.speed_column())
+    let ranking = Ranking::of(run, workload, Line::speed);
+    best(&ranking, candidates, |a, b| b.total_cmp(a), Unit::of(workload).speed_column())
 }
 
-/// The best by its median, and how it stands to the others.
+/// The best of the candidates by its median, and how it stands to the others.
 fn best(
-    mut values: Vec<(String, Blocks)>,
-    order: fn(&f64, &f64) -> std::cmp::Ordering,
+    ranking: &Ranking,
+    candidates: &[&Line<'_>],
+    order: fn(&f64, &f64) -> Ordering,
     unit: &str,
 ) -> Answer {
-    let median = |blocks: &Blocks| spread(blocks.iter().map(|(_, value)| *value));
-    if values.is_empty() {
+    if candidates.is_empty() {
         return Answer::none("none served every connection");
     }
-    values.retain(|(_, blocks)| !blocks.is_empty());
-    values.sort_by(|(_, a), (_, b)| {
-        let of = |blocks| median(blocks).map_or(f64::NAN, |spread| spread.median);
-        order(&of(a), &of(b))
-    });
-    let Some(((name, blocks), others)) = values.split_first() else {
+    let is_candidate =
+        |one: &&Ranked| candidates.iter().any(|candidate| candidate.name() == one.name);
+    let mut ranked: Vec<&Ranked> = ranking.members.iter().filter(is_candidate).collect();
+    ranked.sort_by(|a, b| order(&a.median, &b.median));
+    let Some((best, others)) = ranked.split_first() else {
         return Answer::none("nothing that counts");
     };
-    let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
-    let compared: Vec<(&str, Option<Comparison>)> =
-        others.iter().map(|(other, theirs)| (other.as_str(), compare(theirs, blocks))).collect();
-    let unsure = |(_, comparison): &&(&str, Option<Comparison>)| {
-        comparison.is_none_or(|comparison| !comparison.told_apart)
-    };
-    let same: Vec<&str> = compared.iter().filter(unsure).map(|(other, _)| *other).collect();
-    let sureness = match (same.is_empty(), compared.first()) {
-        (_, None) => "no other to compare".to_owned(),
-        (false, _) => format!("not told apart from {}", same.join(", ")),
-        (true, Some((next, comparison))) => {
+    let same: Vec<&str> = others
+        .iter()
+        .filter(|other| !ranking.tells_apart(&best.name, &other.name))
+        .map(|other| other.name.as_str())
+        .collect();
+    let sureness = match others.first() {
+        None => "no other to compare".to_owned(),
+        Some(next) if same.is_empty() => {
+            let comparison = compare(&next.blocks, &best.blocks);
             let comparison = comparison.expect("what is told apart was compared");
-            format!("next: {next}, {}", ratio(comparison))
+            format!("next: {}, {}", next.name, ratio(comparison))
         }
+        Some(_) => format!("not told apart from {}", same.join(", ")),
     };
-    let is_sure = same.is_empty() && !compared.is_empty();
-    Answer { best: Some((name.clone(), format!("{value} {unit}"))), is_sure, words: sureness }
+    let is_sure = same.is_empty() && !others.is_empty();
+    let value = format!("{} {unit}", number(best.median));
+    Answer { best: Some((best.name.clone(), value)), is_sure, words: sureness }
 }
 
+/// A ratio to what was named before, with its interval where there is one.
 fn ratio(comparison: Comparison) -> String {
-    let ratio = format!("{:.2} times that", comparison.ratio);
-    match comparison.interval {
-        Some((low, high)) => format!("{ratio} [{low:.2}–{high:.2}]"),
-        None => format!("{ratio}, ranges apart"),
-    }
+    format!("{:.2} times that{}", comparison.ratio, interval(comparison))
 }
 
 /// The machine and the run in a paragraph.
@@ -363,6 +366,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if !header.resumed.is_empty() {
+        let when = header.resumed.join(", ");
+        write!(text, " Interrupted, and resumed {when}.").expect("a string takes all");
+    }
     if let Some(Counting::Refused(why)) = &machine.syscalls {
         write!(text, " System calls were not counted: {why}.").expect("a string takes all");
     }
@@ -425,9 +432,11 @@ fn told_disturbances(
 }
 
 /// The load in a sentence, from the workload's own keys.
-fn load(workload: &Workload) -> String {
+fn load(levels: &[&Workload]) -> String {
+    let workload = levels[0];
     let what = match Unit::of(workload) {
         Unit::Login => "login and QUIT".to_owned(),
+        Unit::Session => "sessions of a script".to_owned(),
         Unit::Stored => format!("STOR {}", workload.path),
         _ if workload.path.is_empty() => "messages".to_owned(),
         _ if !workload.method.is_get() => format!("POST {}", workload.path),
@@ -436,7 +445,18 @@ fn load(workload: &Workload) -> String {
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
     let mut parts = vec![format!("{protocol} {what}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
-        parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
+        let mut rates = vec![rate.to_string()];
+        rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));
+        parts.push(format!("{} a second ({} arrivals)", then(&rates), word(arrivals)));
+    }
+    let cores: Vec<String> =
+        levels.iter().filter_map(|level| Some(level.cores?.to_string())).collect();
+    if !cores.is_empty() {
+        parts.push(format!("{} processors for the server", then(&cores)));
+    }
+    if let Some(bound) = workload.capacity {
+        let p99_ms = bound.p99_ms;
+        parts.push(format!("the highest rate (poisson arrivals) with p99 within {p99_ms} ms"));
     }
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));
@@ -466,8 +486,15 @@ fn load(workload: &Workload) -> String {
         parts.push(format!("{workers} workers where there are workers"));
     }
     let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
-    parts.push(format!("{} blocks of {duration} ms after {warm_up} ms", workload.blocks));
+    let trials = if workload.capacity.is_some() { "searches with trials" } else { "blocks" };
+    parts.push(format!("{} {trials} of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
+}
+
+/// The values of levels, from the first to the last.
+fn then(values: &[String]) -> String {
+    let distinct = values.windows(2).any(|pair| pair[0] != pair[1]);
+    if distinct { values.join(", then ") } else { values[0].clone() }
 }
 
 fn render(table: &Table, style: Style) -> String {
@@ -502,6 +529,8 @@ order, each in a fresh process.
 - **CPU µs/request**, **CPU µs/login**, **CPU ms/GB**: processor time of the server's whole process
   tree for each correct reply, or for each 1,000,000,000 bytes of files, with the least and the
   greatest block. It decides where a machine is noisy.
+- **group**: rows that share a letter are not told apart by the column before it; `a` has the least.
+  Below the table, **A/A** is a contestant that was measured twice in each block.
 - **× floor**: that, divided by the same of the floor of its I/O model in the same block: a server
   that parses nothing and always sends the same reply.
 - **(peer)**: a server of other people. Where there are some, the rows are ranked, by CPU or by the
@@ -528,4 +557,4 @@ order, each in a fresh process.
   block.";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

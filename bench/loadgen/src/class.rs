@@ -155,6 +155,9 @@ pub struct Class {
     /// HTTP: what is done with the target.
     #[serde(default, skip_serializing_if = "Method::is_get")]
     pub method: Method,
+    /// Within TLS from the first byte, by a whole handshake for each connection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// FTP: what a connection does.
     #[serde(default)]
     pub operation: FtpOperation,
@@ -212,6 +215,7 @@ impl Default for Class {
             name: String::new(),
             protocol: Protocol::Http,
             method: Method::default(),
+            tls: false,
             operation: FtpOperation::default(),
             script: None,
             user: anonymous(),
@@ -302,6 +306,7 @@ impl Class {
         let has_script = self.script.is_some();
         let posts = !self.method.is_get();
         match self.protocol {
+            Protocol::Ftp if self.tls => refuse("TLS is for HTTP and echo"),
             Protocol::Ftp | Protocol::Echo if posts => refuse("only HTTP has a method"),
             Protocol::Http if posts && has_script => refuse("a script says itself what is done"),
             Protocol::Http if posts && self.payload_bytes > LARGEST_PAYLOAD_BYTES => {

@@ -6,6 +6,7 @@ mod ftp;
 mod http;
 mod pattern;
 mod requests;
+mod secure;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use echo::Echo;
 pub(crate) use ftp::Ftp;
 use http::Http;
+use secure::Secure;
 
 use crate::class::{Class, Protocol};
 use crate::record::{Failure, Kind, Operation};
@@ -49,16 +51,18 @@ pub(crate) enum Client {
     Echo(Echo),
     Ftp(Ftp),
     Http(Http),
+    Secure(Box<Secure>),
 }
 
 impl Client {
     /// What is large in it is shared by its clones.
     pub(crate) fn new(class: &Class, target: SocketAddr) -> Self {
-        match class.protocol {
+        let plain = match class.protocol {
             Protocol::Http => Self::Http(Http::new(class, target)),
             Protocol::Ftp => Self::Ftp(Ftp::new(class)),
             Protocol::Echo => Self::Echo(Echo::new(class)),
-        }
+        };
+        if class.tls { Self::Secure(Box::new(Secure::new(plain, target))) } else { plain }
     }
 }
 
@@ -69,6 +73,7 @@ macro_rules! each {
             Client::Echo($session) => $result,
             Client::Ftp($session) => $result,
             Client::Http($session) => $result,
+            Client::Secure($session) => $result,
         }
     };
 }

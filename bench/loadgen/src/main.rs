@@ -86,6 +86,10 @@ struct Run {
     /// What HTTP is asked to do with the target: `post` sends a body of `--payload-bytes`.
     #[arg(long, value_enum, default_value_t, conflicts_with = "script")]
     method: Method,
+    /// Within TLS from the first byte. Each connection makes a whole handshake, and takes any
+    /// certificate.
+    #[arg(long)]
+    tls: bool,
     /// What an FTP connection does over and over [default: retrieve if there is a path, else
     /// login].
     #[arg(long, value_enum)]
@@ -347,6 +351,7 @@ impl Run {
             name: String::new(),
             protocol: self.protocol,
             method: self.method,
+            tls: self.tls,
             operation,
             script,
             user: self.user,

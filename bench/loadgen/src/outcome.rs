@@ -152,8 +152,8 @@ pub struct Outcome {
     /// for it, to its actual send.
     #[serde(default)]
     pub schedule_lag_us: Option<Summary>,
-    /// Service time by phase of a conversation: `connect`, and for FTP `banner`, `login`, `epsv`
-    /// (or PASV), `data_connect`, `first_byte`, `transfer`, `complete`.
+    /// Service time by phase of a conversation: `connect`, the `handshake` of TLS, and for FTP
+    /// `banner`, `login`, `epsv` (or PASV), `data_connect`, `first_byte`, `transfer`, `complete`.
     pub operations: BTreeMap<String, Summary>,
     /// Service time in nanoseconds: an HDR histogram, V2 deflated, base64.
     pub histogram: String,

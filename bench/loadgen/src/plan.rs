@@ -131,6 +131,9 @@ impl Plan {
                 "a rate that changes has no steady state: give --warm-up and --duration",
             );
         }
+        if self.class.tls && self.idle_connections > 0 {
+            return refuse("idle connections make no TLS handshake, which a server waits for");
+        }
         if self.until_within.is_some_and(|within| !(0.001..1.0).contains(&within.share)) {
             return refuse("an interval is to be within 0.1% to 100%");
         }

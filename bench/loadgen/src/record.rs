@@ -18,6 +18,8 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Connect,
+    /// Of TLS.
+    Handshake,
     Banner,
     Login,
     Epsv,
@@ -28,8 +30,9 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "connect",
+        "handshake",
         "banner",
         "login",
         "epsv",

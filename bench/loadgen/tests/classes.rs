@@ -30,6 +30,10 @@ struct Server {
 
 impl Server {
     fn start(protocol: Protocol) -> Self {
+        Self::start_with(protocol, &[])
+    }
+
+    fn start_with(protocol: Protocol, arguments: &[&str]) -> Self {
         let test = std::env::current_exe().unwrap();
         let program = test.ancestors().nth(2).unwrap().join("evented");
         assert!(program.exists(), "{} is not built: cargo build -p evented", program.display());
@@ -44,6 +48,7 @@ impl Server {
             .args(["--listen", "127.0.0.1:0", "--writable", "--idle-timeout", "1"])
             .args(["--protocol", protocol, "--root"])
             .arg(root.path())
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -84,6 +89,32 @@ fn plan(target: SocketAddr, class: Class) -> Plan {
 
 fn has_no_errors(outcome: &Outcome) {
     assert_eq!(outcome.errors, BTreeMap::new(), "{:?}", outcome.first_error);
+}
+
+#[test]
+fn within_tls_requests_are_as_they_are_without() {
+    for protocol in [Protocol::Http, Protocol::Echo] {
+        let server = Server::start_with(protocol, &["--tls-self-signed"]);
+        let mut plan = plan(server.address, Class { tls: true, ..class(protocol) });
+        plan.class.pipeline = 4;
+        has_no_errors(&run(&plan));
+        plan.class.pipeline = 1;
+        plan.class.requests_per_connection = Some(1);
+        let churn = run(&plan);
+        has_no_errors(&churn);
+        assert!(churn.requests > 10 && churn.operations.contains_key("handshake"));
+        if protocol == Protocol::Http {
+            plan.class.path = "/bytes/1000000".to_owned();
+            plan.class.expected_bytes = Some(1_000_000);
+            plan.class.requests_per_connection = None;
+            let large = run(&plan);
+            has_no_errors(&large);
+            assert!(large.requests > 0);
+        }
+    }
+    let server = Server::start(Protocol::Http);
+    let outcome = run(&plan(server.address, Class { tls: true, ..class(Protocol::Http) }));
+    assert_eq!(outcome.errors.keys().collect::<Vec<_>>(), ["bad reply"]);
 }
 
 #[test]

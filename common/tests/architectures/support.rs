@@ -98,7 +98,7 @@ fn programs() -> PathBuf {
 
 /// Runs `check` on a fresh server of every architecture, with a folder of its own, and has each
 /// leave in good order.
-pub(crate) fn on_every_architecture(arguments: &[&str], check: impl Fn(&mut Server)) {
+pub(crate) fn on_every_architecture(arguments: &[&str], mut check: impl FnMut(&mut Server)) {
     for architecture in architectures() {
         eprintln!("── {}", architecture.name);
         let mut server = Server::start(&architecture, arguments);
@@ -300,11 +300,27 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 /// A program of this machine, or `None`, in words, where it is missing. In CI it must be there.
 pub(crate) fn installed(program: &str) -> Option<Command> {
     let found = Command::new("which").arg(program).output().unwrap().status.success();
-    assert!(found || std::env::var_os("CI").is_none(), "{program} must be installed in CI");
     if !found {
-        eprintln!("SKIPPED: {program} is not installed");
+        let missing = format!("{program} is not installed: apt-get install {}", package(program));
+        assert!(std::env::var_os("CI").is_none(), "{missing}");
+        // Past the harness, which shows only what failing tests have printed.
+        std::io::stderr().write_all(format!("SKIPPED: {missing}\n").as_bytes()).unwrap();
     }
     found.then(|| Command::new(program))
+}
+
+/// The package of Debian that has a program: the list is that of CI.
+fn package(program: &str) -> &str {
+    let mut pairs = include_str!("../../../.ci/run").split_whitespace();
+    pairs.find_map(|pair| pair.strip_prefix(program)?.strip_prefix(':')).unwrap_or(program)
+}
+
+/// How many connections the server has that its clients have not given up, served or not.
+pub(crate) fn established(server: &Server) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", server.port());
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|fields| fields[1].ends_with(&port) && fields[3] == "01").count()
 }
 
 /// Runs a client to its end, which must be a good one.

@@ -1,5 +1,8 @@
 //! HTTP clients as people have them, on every architecture.
 
+mod browser;
+mod slow;
+
 use std::fs;
 
 use crate::support::{Server, installed, on_every_architecture, pattern, succeed};
@@ -108,7 +111,7 @@ fn curl_sees_folders_events_and_options() {
 }
 
 #[test]
-fn ab_and_wrk_count_no_failure() {
+fn ab_wrk_and_h2load_count_no_failure() {
     let paths = ["/plaintext", "/small", "/large"];
     on_every_architecture(WRITABLE, |server| {
         server.file("small", 1000);
@@ -129,6 +132,11 @@ fn ab_and_wrk_count_no_failure() {
                 let said = String::from_utf8(succeed(&mut wrk).stdout).unwrap();
                 assert!(said.contains("Requests/sec:") && !said.contains(" 0 requests"), "{said}");
                 assert!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "{said}");
+            }
+            if let Some(mut h2load) = installed("h2load") {
+                h2load.args(["--h1", "-n", "400", "-c", connections]).arg(url(server, path));
+                let said = String::from_utf8(succeed(&mut h2load).stdout).unwrap();
+                assert!(said.contains("400 succeeded, 0 failed, 0 errored, 0 timeout"), "{said}");
             }
         }
     });

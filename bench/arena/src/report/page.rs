@@ -13,6 +13,7 @@ use super::{Answer, NO_QUESTION, answers, calibration, disturbances, explanation
 use super::{machine, peers, prose};
 use crate::calibration::Cell;
 use crate::progress::counted;
+use crate::ranking::twins;
 use crate::record::Run;
 use crate::table::{Table, Verdict, ranking_column, table};
 use crate::workload::Workload;
@@ -164,6 +165,7 @@ fn section(run: &Run, is_first: bool) -> Markup {
                 (counted(run.cells.len(), "cell")) "."
                 @if !run.whole() { " It was cut short: " (header.planned()) " were planned." }
             }
+            @if let Some(twins) = twins(run) { p.quiet { (twins) } }
             (answer_cards(run))
             (heat_map(run, &charted))
             (void(&charted))
@@ -357,7 +359,7 @@ fn of_workload(run: &Run, workload: &Workload, standings: &[Standing<'_>]) -> Ma
             h3 { (workload.title) " " code { (workload.name) } }
             p { (workload.question) }
             p.quiet { "Expected: " (workload.expectation) }
-            p.quiet { (load(workload)) "." }
+            p.quiet { (load(&[workload])) "." }
             @if table.rows.is_empty() {
                 p { "Nothing was measured." }
             } @else {
