@@ -5,8 +5,11 @@
 //! interrupted.
 
 mod accounting;
+mod advise;
 mod calibration;
+mod capacity;
 mod catalogue;
+mod certificate;
 mod contestant;
 mod coverage;
 mod definition;
@@ -20,6 +23,7 @@ mod report;
 mod resume;
 mod run;
 mod sample;
+mod series;
 mod shares;
 mod stage;
 mod stats;
@@ -30,6 +34,7 @@ mod verify;
 mod workload;
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,7 +52,7 @@ use crate::machine::{Counting, Machine, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::resume::Present;
-use crate::stage::{Behind, Stage, protocol_name};
+use crate::stage::{Service, Stage, protocol_name};
 use crate::stats::BLOCKS_FOR_AN_INTERVAL;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
@@ -98,6 +103,8 @@ enum Command {
     },
     /// Measures, records, reports
     Run(RunOptions),
+    /// Says which architecture suits a work that you describe, by measuring all of them under it
+    Advise(advise::Question),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
     Calibrate(CalibrateOptions),
     /// Generates results/README.md, report.html and heat-map.svg from the raw records
@@ -133,6 +140,9 @@ struct RunOptions {
     /// Only this architecture (may be repeated) [default: all]
     #[arg(long, value_name = "NAME")]
     architecture: Vec<String>,
+    /// Also the variants of architectures
+    #[arg(long)]
+    variants: bool,
     /// The longer set of workloads, those with `full_ms`, each measured for so long
     #[arg(long, conflicts_with_all = ["workload", "peers", "peer"])]
     full: bool,
@@ -143,9 +153,6 @@ struct RunOptions {
         "workload", "architecture", "full", "peers", "peer", "blocks", "seconds", "seed",
     ])]
     resume: Option<String>,
-    /// Also the variants of architectures
-    #[arg(long)]
-    variants: bool,
     /// Beside the servers of other people that are on this machine
     #[arg(long)]
     peers: bool,
@@ -208,8 +215,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::List { coverage: false } => {
-            list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?);
-            Ok(0)
+            match list(&catalogue, &peer::load_folder(&peers)?, &workload::load_folder(&folder)?) {
+                // Whoever reads it has seen enough, as `head` does.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+                listed => Ok(listed.map(|()| 0)?),
+            }
         }
         Command::Run(options) => {
             let all = workload::load_folder(&folder)?;
@@ -220,6 +230,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             }
             let peers = wanted_peers(&catalogue, &peers, &options)?;
             measure(&catalogue, peers, &all, own_folder, &results, &options)
+        }
+        Command::Advise(question) => {
+            let stop = interrupted_by_signals()?;
+            let whole = advise::advise(&catalogue, &question, &stop)?;
+            Ok(if whole { 0 } else { INTERRUPTED })
         }
         Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {
@@ -245,37 +260,47 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     }
 }
 
-fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) {
-    println!("Architectures:");
+fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "Architectures:")?;
     for one in &catalogue.architectures {
-        println!("  {:24} {}", one.name, one.description);
+        writeln!(out, "  {:24} {}", one.name, one.description)?;
     }
-    println!("\nVariants (run where they are named, and with --variants):");
+    writeln!(out, "\nVariants (run where they are named, and with --variants):")?;
     for one in &catalogue.variants {
-        println!("  {:28} {}", one.name, one.description);
+        writeln!(out, "  {:28} {}", one.name, one.description)?;
     }
-    println!("\nFloors:");
+    writeln!(out, "\nFloors:")?;
     for one in &catalogue.floors {
-        println!("  {:24} {}", one.name, one.description);
+        writeln!(out, "  {:24} {}", one.name, one.description)?;
     }
-    println!("\nServers of other people (run beside ours with --peers):");
+    writeln!(out, "\nServers of other people (run beside ours with --peers):")?;
     for one in peers {
-        println!("  {:24} {}", one.name, one.description);
+        writeln!(out, "  {:24} {}", one.name, one.description)?;
         match one.seek(&catalogue.root) {
-            Sought::Found(found) => println!("{:26} {}", "", found.version.unwrap_or_default()),
-            Sought::Missing(why) => println!("{:26} not here; {why}", ""),
+            Sought::Found(found) => {
+                writeln!(out, "{:26} {}", "", found.version.unwrap_or_default())?;
+            }
+            Sought::Missing(why) => writeln!(out, "{:26} not here; {why}", "")?,
         }
     }
-    println!(
-        "\nWorkloads (* in the set that runs when nothing is named, f in that of --full, \
-         + in that of --peers, v with variants):"
-    );
+    writeln!(
+        out,
+        "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers (+), \
+         with variants (v):"
+    )?;
+    let mut known = "";
     for one in workloads {
+        // The levels of a series are run together.
+        if std::mem::replace(&mut known, one.family()) == one.family() {
+            continue;
+        }
         let marks =
             [(one.quick, '*'), (one.full_ms.is_some(), 'f'), (one.peers, '+'), (one.variants, 'v')];
-        let marks: String = marks.iter().map(|(is, mark)| if *is { *mark } else { ' ' }).collect();
-        println!("{marks} {:24} {}", one.name, one.title);
+        let marks = marks.map(|(is_in, mark)| if is_in { mark } else { ' ' });
+        writeln!(out, "{} {:24} {}", String::from_iter(marks), one.family(), one.title)?;
     }
+    Ok(())
 }
 
 /// The servers of other people that are to be measured; where they are only wanted as far as they
@@ -322,12 +347,13 @@ fn measure(
     let profile = if chosen_by_hand { "selected" } else { set.profile() };
     let mut workloads = chosen_workloads(all, &options.workload, set)?;
     for workload in &mut workloads {
-        let at_least = if options.full { BLOCKS_FOR_AN_INTERVAL as u32 } else { 1 };
-        workload.blocks = options.blocks.unwrap_or(workload.blocks.max(at_least));
+        let least_blocks = if options.full { BLOCKS_FOR_AN_INTERVAL as u32 } else { 1 };
+        workload.blocks = options.blocks.unwrap_or(workload.blocks.max(least_blocks));
         let full_ms = workload.full_ms.filter(|_| options.full);
         let chosen_ms = options.seconds.map(|seconds| seconds * 1000).or(full_ms);
         workload.duration_ms = chosen_ms.unwrap_or(workload.duration_ms);
     }
+    workloads.retain(|workload| workload.cores.is_none_or(|cores| cores <= machine::processors()));
     let all = catalogue.with_variants();
     let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
     let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
@@ -499,7 +525,7 @@ impl Set {
 
 /// Those that were named, or those of the set.
 fn chosen_workloads(all: &[Workload], names: &[String], set: Set) -> Result<Vec<Workload>, Usage> {
-    let mut workloads = pick("workload", all, names, |one| &one.name)?;
+    let mut workloads = pick("workload", all, names, Workload::family)?;
     if names.is_empty() {
         workloads.retain(|one| match set {
             Set::Quick => one.quick,
@@ -577,13 +603,15 @@ fn check_one(
         Protocol::Echo => ("", None),
         Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
-    let mut server = match stage.start(protocol, contestant, root, None, &Behind::default()) {
+    let mut server = match stage.start(contestant, &Service::new(protocol, root)) {
         Ok(server) => server,
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer =
-        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
+    let answer = verify(
+        server.address(),
+        &Request { protocol, method: Method::Get, path, expected_bytes, certificate: None },
+    );
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

@@ -35,7 +35,7 @@ fn next_descriptor(pid: i32) -> usize {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let taken: BTreeSet<usize> =
         open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    (0..).find(|number| !taken.contains(number)).unwrap()
+    (0..usize::MAX).find(|number| !taken.contains(number)).unwrap()
 }
 
 /// Sets the soft limit of a process.
