@@ -207,11 +207,14 @@ fn section(out: &mut String, run: &Run) {
             push(out, &format!("- {remark}"));
         }
         if let Some(shares) = shares(run, workload) {
-            push(out, "\nWhat each worker had, from its start to its end:\n");
+            push(out, &format!("\n{SHARES}:\n"));
             push(out, render(&shares, Style::Markdown).trim_end());
         }
     }
 }
+
+/// What the table of the shares shows.
+const SHARES: &str = "What each worker had, from its start to its end";
 
 /// How connections were shared out between workers, where that is asked.
 fn shares(run: &Run, workload: &Workload) -> Option<Table> {
@@ -443,7 +446,8 @@ fn load(levels: &[&Workload]) -> String {
         _ => workload.path.clone(),
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
-    let mut parts = vec![format!("{protocol} {what}")];
+    let within = if workload.tls { " within TLS" } else { "" };
+    let mut parts = vec![format!("{protocol} {what}{within}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
         let mut rates = vec![rate.to_string()];
         rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));
