@@ -262,7 +262,7 @@ impl Stage {
         let service = Service {
             protocol: workload.protocol,
             root: &self.root(workload),
-            workers: workload.workers,
+            workers: workload.workers_of(contestant),
             backend: backend.as_ref().map(Server::address),
             guestbook: book.as_deref(),
             tls: workload.tls,

@@ -171,7 +171,7 @@ impl Stage {
             give("--protocol", protocol_name(protocol).to_owned());
             give("--root", root.display().to_string());
         }
-        if let Some(workers) = workers.filter(|_| contestant.many_workers) {
+        if let Some(workers) = workers {
             give("--workers", workers.to_string());
         }
         if let Some(address) = backend {

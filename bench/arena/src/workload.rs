@@ -276,6 +276,13 @@ impl Workload {
             && is_as_secure
     }
 
+    /// The workers that a contestant is told to have. Where it is asked how they share, all that
+    /// count theirs have as many.
+    pub(crate) fn workers_of(&self, contestant: &Contestant) -> Option<usize> {
+        let shares = self.variants && contestant.counts_workers;
+        self.workers.filter(|_| contestant.many_workers || shares)
+    }
+
     /// Whether requests come by a schedule, whatever becomes of those before.
     pub(crate) fn is_open(&self) -> bool {
         self.rate.is_some()

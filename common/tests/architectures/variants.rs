@@ -1,6 +1,6 @@
-//! Architectures with other flags of their own. What a flag changes is how a connection comes to its
-//! worker, or what waits for it: so the core of the suite is run on them, and not all of it, which
-//! is about what happens to a connection afterwards.
+//! Architectures with other flags of their own. What a flag changes is how a connection comes to
+//! its worker, or what waits for it: so the core of the suite is run on them, and not all of it,
+//! which is about what happens to a connection afterwards.
 
 use std::process::{Command, Stdio};
 
