@@ -240,7 +240,8 @@ pub(crate) fn pick<T: Clone>(
     name_of: impl Fn(&T) -> &str,
 ) -> Result<Vec<T>, Usage> {
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
-        let known: Vec<&str> = all.iter().map(&name_of).collect();
+        let mut known: Vec<&str> = all.iter().map(&name_of).collect();
+        known.dedup();
         return Err(Usage(format!(
             "no {what} is named {unknown}; there are: {}",
             known.join(", ")

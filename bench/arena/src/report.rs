@@ -2,6 +2,7 @@
 
 mod calibration;
 mod curves;
+mod diff;
 mod figure;
 mod page;
 mod prose;
@@ -20,14 +21,16 @@ use loadgen::Load;
 use serde::de::IgnoredAny;
 
 pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
+pub(crate) use self::diff::{diff, find};
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
 use crate::machine::Counting;
 use crate::ranking::{Ranked, Ranking, interval, twins};
 use crate::record::{Header, Run, read_all};
+use crate::series::sections;
 use crate::stats::{Comparison, compare};
-use crate::table::{Line, Table, Verdict, lines, number, table};
+use crate::table::{Line, Table, Verdict, lines, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -98,11 +101,11 @@ pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<boo
 pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     let mut out = String::new();
     let mut narrowed = false;
-    for workload in &run.header.workloads {
-        let table = table(run, workload);
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
         if !table.rows.is_empty() {
-            push(&mut out, &format!("\n{} ({})", workload.title, workload.name));
-            let (text, dropped) = terminal::fitted(&table, columns);
+            push(&mut out, &format!("\n{} ({})", workload.title, section.name()));
+            let (text, dropped) = terminal::fitted(table, columns);
             push(&mut out, text.trim_end());
             narrowed |= dropped;
             for remark in &table.remarks {
@@ -186,17 +189,17 @@ fn section(out: &mut String, run: &Run) {
         let (done, planned) = (run.cells.len(), header.planned());
         push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
     }
-    for workload in &header.workloads {
-        let table = table(run, workload);
-        push(out, &format!("\n### {} (`{}`)\n", workload.title, workload.name));
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
+        push(out, &format!("\n### {} (`{}`)\n", workload.title, section.name()));
         push(out, &workload.question);
         push(out, &format!("\nExpected: {}", workload.expectation));
-        push(out, &format!("\n{}.\n", load(workload)));
+        push(out, &format!("\n{}.\n", load(&section.workloads)));
         if table.rows.is_empty() {
             push(out, "Nothing was measured.");
             continue;
         }
-        push(out, render(&table, Style::Markdown).trim_end());
+        push(out, render(table, Style::Markdown).trim_end());
         if !table.remarks.is_empty() {
             push(out, "");
         }
@@ -366,6 +369,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if !header.resumed.is_empty() {
+        let when = header.resumed.join(", ");
+        write!(text, " Interrupted, and resumed {when}.").expect("a string takes all");
+    }
     if let Some(Counting::Refused(why)) = &machine.syscalls {
         write!(text, " System calls were not counted: {why}.").expect("a string takes all");
     }
@@ -428,9 +435,11 @@ fn told_disturbances(
 }
 
 /// The load in a sentence, from the workload's own keys.
-fn load(workload: &Workload) -> String {
+fn load(levels: &[&Workload]) -> String {
+    let workload = levels[0];
     let what = match Unit::of(workload) {
         Unit::Login => "login and QUIT".to_owned(),
+        Unit::Session => "sessions of a script".to_owned(),
         Unit::Stored => format!("STOR {}", workload.path),
         _ if workload.path.is_empty() => "messages".to_owned(),
         _ if !workload.method.is_get() => format!("POST {}", workload.path),
@@ -439,7 +448,18 @@ fn load(workload: &Workload) -> String {
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
     let mut parts = vec![format!("{protocol} {what}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
-        parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
+        let mut rates = vec![rate.to_string()];
+        rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));
+        parts.push(format!("{} a second ({} arrivals)", then(&rates), word(arrivals)));
+    }
+    let cores: Vec<String> =
+        levels.iter().filter_map(|level| Some(level.cores?.to_string())).collect();
+    if !cores.is_empty() {
+        parts.push(format!("{} processors for the server", then(&cores)));
+    }
+    if let Some(bound) = workload.capacity {
+        let p99_ms = bound.p99_ms;
+        parts.push(format!("the highest rate (poisson arrivals) with p99 within {p99_ms} ms"));
     }
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));
@@ -469,8 +489,15 @@ fn load(workload: &Workload) -> String {
         parts.push(format!("{workers} workers where there are workers"));
     }
     let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
-    parts.push(format!("{} blocks of {duration} ms after {warm_up} ms", workload.blocks));
+    let trials = if workload.capacity.is_some() { "searches with trials" } else { "blocks" };
+    parts.push(format!("{} {trials} of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
+}
+
+/// The values of levels, from the first to the last.
+fn then(values: &[String]) -> String {
+    let distinct = values.windows(2).any(|pair| pair[0] != pair[1]);
+    if distinct { values.join(", then ") } else { values[0].clone() }
 }
 
 fn render(table: &Table, style: Style) -> String {
@@ -533,4 +560,4 @@ order, each in a fresh process.
   block.";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -166,6 +166,7 @@ fn section(run: &Run, is_first: bool) -> Markup {
                 (counted(run.cells.len(), "cell")) "."
                 @if !run.whole() { " It was cut short: " (header.planned()) " were planned." }
             }
+            @if let Some(twins) = twins(run) { p.quiet { (twins) } }
             (answer_cards(run))
             (heat_map(run, &charted))
             (void(&charted))
@@ -372,7 +373,7 @@ fn of_workload(run: &Run, workload: &Workload, standings: &[Standing<'_>]) -> Ma
             h3 { (workload.title) " " code { (workload.name) } }
             p { (workload.question) }
             p.quiet { "Expected: " (workload.expectation) }
-            p.quiet { (load(workload)) "." }
+            p.quiet { (load(&[workload])) "." }
             @if table.rows.is_empty() {
                 p { "Nothing was measured." }
             } @else {

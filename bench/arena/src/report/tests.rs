@@ -1,8 +1,6 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{
-    Arrivals, Class, FtpOperation, Method, Outcome, Protocol, Rate, Sessions, Summary, Word,
-};
+use loadgen::{Arrivals, Class, FtpOperation, Outcome, Protocol, Rate, Sessions, Summary, Word};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
@@ -36,31 +34,14 @@ pub(super) fn workload(name: &str) -> Workload {
         title: "Dispatch".to_owned(),
         question: "What does it cost?".to_owned(),
         expectation: "Little.".to_owned(),
-        protocol: Protocol::Http,
-        operation: FtpOperation::default(),
         path: "/plaintext".to_owned(),
         connections: 64,
-        pipeline: 1,
-        requests_per_connection: None,
-        rate: None,
-        arrivals: None,
-        backlog: None,
-        think_ms: None,
-        payload_bytes: 0,
-        method: Method::Get,
-        idle_connections: 0,
-        expected_bytes: None,
         warm_up_ms: 100,
-        duration_ms: 1000,
         blocks: 5,
         workers: Some(64),
-        beside: Vec::new(),
         floor: true,
-        file_bytes: None,
-        backend: false,
         quick: true,
-        peers: false,
-        variants: false,
+        ..Workload::new(Protocol::Http)
     }
 }
 
@@ -74,7 +55,7 @@ pub(super) fn machine() -> Machine {
         rustc: "rustc 1.95.0".to_owned(),
         commit: "0123456789ab".to_owned(),
         backlog_limit: "4096".to_owned(),
-        placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        placement: Placement { server: Some(0), client: Some(1), ..Placement::unpinned() },
         congestion_control: String::new(),
         accounting: String::new(),
         syscalls: None,
@@ -104,6 +85,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
         faults: Vec::new(),
         syscalls: None,
         workers: None,
+        capacity: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,
@@ -126,7 +108,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
     }
 }
 
-pub(super) fn run() -> Run {
+pub(crate) fn run() -> Run {
     let mut cells = Vec::new();
     for block in 1..=5 {
         let noise = f64::from(block) / 10.0;
@@ -174,6 +156,8 @@ pub(super) fn run() -> Run {
         contestants,
         workloads: vec![workload("plaintext"), herd],
         twins: BTreeMap::new(),
+        resumed: Vec::new(),
+        programs: BTreeMap::new(),
         calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
@@ -188,7 +172,7 @@ fn the_report_says_what_the_records_say() {
 fn the_terminal_has_the_same_rows() {
     let (run, text) = (run(), for_terminal(&run(), None));
     for workload in &run.header.workloads {
-        for value in table(&run, workload).rows.iter().flatten() {
+        for value in crate::table::table(&run, workload).rows.iter().flatten() {
             assert!(text.contains(value.as_str()), "{value}");
         }
     }
