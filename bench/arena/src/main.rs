@@ -1,14 +1,15 @@
 //! The harness: runs every architecture on the same work, records it and reports it.
 //!
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
-//! asked for what there is not, 3 when `arena doctor` finds the machine unfit to measure, and 130 when
-//! it was interrupted.
+//! asked for what there is not, 3 when `arena doctor` finds the machine unfit, and 130 when it was
+//! interrupted.
 
 mod accounting;
 mod advise;
 mod calibration;
 mod capacity;
 mod catalogue;
+mod certificate;
 mod contestant;
 mod coverage;
 mod definition;
@@ -389,7 +390,7 @@ fn resume(
 ) -> anyhow::Result<u8> {
     let folder = resume::find(results, wanted)?;
     let header = record::read_header(&folder)?;
-    let mut present = [catalogue.architectures.clone(), catalogue.floors.clone()].concat();
+    let mut present = [catalogue.with_variants(), catalogue.floors.clone()].concat();
     let names = header.contestants.iter().filter(|one| one.is_peer()).map(|one| one.name.clone());
     let names: Vec<String> = names.collect();
     if !names.is_empty() {
@@ -607,8 +608,10 @@ fn check_one(
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer =
-        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
+    let answer = verify(
+        server.address(),
+        &Request { protocol, method: Method::Get, path, expected_bytes, certificate: None },
+    );
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

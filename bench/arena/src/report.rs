@@ -446,7 +446,8 @@ fn load(levels: &[&Workload]) -> String {
         _ => workload.path.clone(),
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
-    let mut parts = vec![format!("{protocol} {what}")];
+    let within = if workload.tls { " within TLS" } else { "" };
+    let mut parts = vec![format!("{protocol} {what}{within}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
         let mut rates = vec![rate.to_string()];
         rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));

@@ -12,6 +12,7 @@ use loadgen::{Outcome, Phase, Plan};
 
 use crate::capacity;
 use crate::catalogue::Contestant;
+use crate::certificate::Certificate;
 use crate::contestant::Server;
 use crate::machine::Counting;
 use crate::progress::Progress;
@@ -264,10 +265,11 @@ impl Stage {
             workers: workload.workers,
             backend: backend.as_ref().map(Server::address),
             guestbook: book.as_deref(),
+            tls: workload.tls,
             cores: workload.cores,
         };
         let mut server = self.start(contestant, &service)?;
-        let result = verify(server.address(), &Request::of(workload))
+        let result = verify(server.address(), &Request::of(workload, &self.certificate))
             .context("it answers wrongly")
             .and_then(|()| act(&server));
         match server.death() {
@@ -323,10 +325,11 @@ impl Stage {
 }
 
 impl<'a> Request<'a> {
-    fn of(workload: &'a Workload) -> Self {
+    fn of(workload: &'a Workload, certificate: &'a Certificate) -> Self {
         let path = workload.request_path();
         let (protocol, method) = (workload.protocol, workload.method);
-        Self { protocol, method, path, expected_bytes: workload.expected_bytes }
+        let certificate = workload.tls.then_some(certificate);
+        Self { protocol, method, path, expected_bytes: workload.expected_bytes, certificate }
     }
 }
 

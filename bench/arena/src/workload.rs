@@ -32,6 +32,9 @@ pub(crate) struct Workload {
     /// What HTTP is asked to do with the target.
     #[serde(default, skip_serializing_if = "Method::is_get")]
     pub(crate) method: Method,
+    /// Within TLS, by a whole handshake for each connection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) tls: bool,
     /// What a connection of FTP does.
     #[serde(default)]
     pub(crate) operation: FtpOperation,
@@ -188,6 +191,7 @@ impl Workload {
             expectation: String::new(),
             protocol,
             method: Method::default(),
+            tls: false,
             operation: FtpOperation::default(),
             path: String::new(),
             connections: 1,
@@ -265,9 +269,11 @@ impl Workload {
 
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
+        let is_as_secure = !contestant.is_peer() || contestant.tls == self.tls;
         contestant.speaks(self.protocol)
             && (self.floor || !contestant.floor)
             && (self.variants || !contestant.variant)
+            && is_as_secure
     }
 
     /// Whether requests come by a schedule, whatever becomes of those before.
@@ -298,6 +304,7 @@ impl Workload {
             script,
             protocol: self.protocol,
             method: self.method,
+            tls: self.tls,
             operation: self.operation,
             path: self.request_path().to_owned(),
             payload_bytes: self.payload_bytes,
@@ -331,6 +338,9 @@ impl Workload {
             let refuse = |why: &str| Err(format!("class {}: {why}", class.name));
             if class.protocol != self.protocol {
                 return refuse("expected the protocol of the workload, which the server speaks");
+            }
+            if class.tls != self.tls {
+                return refuse("expected tls as it is of the workload, which the server speaks");
             }
             if class.stores() {
                 return refuse("expected nothing that is stored: that is for the workload itself");
@@ -442,6 +452,11 @@ impl Workload {
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         self.check_numbers()?;
         match self.protocol {
+            Protocol::Ftp if self.tls => Err(("tls", "false, it is for HTTP and echo")),
+            _ if self.tls && self.idle_connections > 0 => {
+                Err(("idle_connections", "0 within TLS, they would make no handshake"))
+            }
+            _ if self.tls && self.floor => Err(("floor", "false, the floors know no TLS")),
             Protocol::Ftp | Protocol::Echo if self.posts() => {
                 Err(("method", "none, only HTTP has one"))
             }
@@ -669,6 +684,8 @@ load = { open = { rate = 5 } }
             &format!("{GOOD}name = \"mine\"\n"),
             "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
         );
+        let secure = format!("{GOOD}tls = true\nfloor = true\n");
+        check(&secure, "w/sample.toml:11: floor: expected false, the floors know no TLS");
         let post = format!("{GOOD}method = \"post\"\n");
         check(&post, "w/sample.toml:1: payload_bytes: expected at least 1 to post");
         check(

@@ -24,6 +24,7 @@ pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contest
         protocols: Vec::new(),
         program: PathBuf::new(),
         arguments: Vec::new(),
+        tls: false,
         peer: None,
     }
 }
