@@ -289,8 +289,8 @@ fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
                 (legend())
                 p {
                     "By processor time for each request or byte, or by memory where idle sessions "
-                    "are held. ≈: not told apart from the lowest. †: it did not serve every "
-                    "connection, so it is no answer. A word in capitals: nothing that counts."
+                    "are held. †: it did not serve every connection, so it is no answer. A word in "
+                    "capitals: nothing that counts."
                 }
             }
         }
@@ -318,7 +318,8 @@ fn legend() -> Markup {
     };
     html! {
         ul.legend aria-label="Colours of the heat map" {
-            li { span.key.alike {} " lowest, or not told apart" }
+            li { span.key.lowest {} " lowest" }
+            li { span.key.unsure {} " ? not told apart from it" }
             @for number in 0..=STEPS.len() {
                 li { span.key.(format!("step-{number}")) {} " " (between(number)) }
             }

@@ -74,7 +74,7 @@ fn the_page_opens_with_the_answer_and_what_was_void() {
 fn the_heat_map_tells_the_lowest_its_equals_those_that_are_no_answer_and_what_is_void() {
     let text = text_of(&heat_map(&run()));
     for expected in
-        ["lowest", "≈ 1.01", "0.76 †", "FAILED", "not told apart from it", "(peer)", "herd"]
+        ["lowest", "1.01 ?", "0.76 †", "FAILED", "not told apart from it", "(peer)", "herd"]
     {
         assert_eq!(text.contains(expected), expected != "(peer)", "{expected} in {text}");
     }
