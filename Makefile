@@ -1,12 +1,13 @@
 # Each recipe is one line; what is behind it is in Rust, but for pyftpdlib's tests, which are in Python.
 
-.PHONY: build test clients conformance bench bench-client bench-peers bench-micro report check fuzz lint doc clean
+.PHONY: build test clients conformance bench bench-full bench-client bench-peers bench-micro report check fuzz lint doc clean
 
 build: ; cargo build --release --workspace --bins
 test: ; cargo build --workspace --bins && cargo test --workspace
 clients: ; cargo build --workspace --bins && CI=true cargo test -p common --test architectures clients::
 conformance: ; python3 common/tests/pyftpdlib/conformance.py
 bench: build ; ./target/release/arena run
+bench-full: build ; ./target/release/arena run --full
 bench-client: build ; ./target/release/arena calibrate
 bench-peers: build ; ./target/release/arena run --peers
 bench-micro: ; cargo bench -p common

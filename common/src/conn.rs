@@ -21,6 +21,7 @@ use crate::server::{Accepted, Permit};
 use crate::session::{Action, Chan, Event, Session};
 use crate::sockets::{Attempt, Sockets};
 use crate::stream::Buffer;
+use crate::tally::Share;
 
 /// The most that one turn moves, in bytes, and the most actions that it takes: afterwards others
 /// have theirs.
@@ -73,9 +74,14 @@ pub struct Conn {
     session: Box<dyn Session>,
     sockets: Sockets,
     permit: Permit,
+    share: Share,
     mode: Mode,
     turn: Turn,
+    /// The one way that the present turn is for, if there is one.
+    only: Option<Direction>,
     deadline: Clock,
+    /// A job has been handed over, and is not done.
+    job_is_out: bool,
     /// The session has been told that the server leaves.
     drained: bool,
     /// Control input has come to its end.
@@ -107,6 +113,8 @@ enum Step {
     NotReady,
     /// Nothing has come of it, and others may want their turn.
     Fruitless,
+    /// It is not what the turn is for.
+    OtherWay,
     Job(Job),
     Linger,
     End,
@@ -122,9 +130,12 @@ impl Conn {
             session,
             sockets: Sockets::new(control),
             permit,
+            share: Share::default(),
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
             turn: Turn::default(),
+            only: None,
             deadline: Clock::default(),
+            job_is_out: false,
             drained: false,
             control_ended: false,
             lingering: None,
@@ -138,10 +149,8 @@ impl Conn {
             match self.advance() {
                 Wait::Ready => self.wait(),
                 Wait::Job(job) => self.finish(job.run()),
-                // A transfer that never has to wait would not see control input otherwise, and a
-                // client that never lets us wait would have no deadline.
+                // A client that never lets us wait would have no deadline otherwise.
                 Wait::Turn => {
-                    self.sockets.control_readable = true;
                     if self.is_late(Instant::now()) {
                         self.time_out();
                     }
@@ -151,20 +160,38 @@ impl Conn {
         }
     }
 
-    /// For readiness architectures: makes all the progress that is possible now, within a turn.
+    /// For readiness architectures: makes all the progress that is possible now, within a turn;
+    /// none while a job is being done elsewhere.
     ///
     /// A session that panics is a mistake of ours, which ends its own conversation and no other.
     pub fn advance(&mut self) -> Wait {
-        let turn = || Buffer::lend(|buffer| self.take_turn(buffer));
+        if self.job_is_out {
+            return Wait::Ready;
+        }
+        let turn = || {
+            let wait = Buffer::lend(|buffer| self.take_turn(buffer));
+            self.share.count(self.session.requests());
+            wait
+        };
         catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
             tracing::error!("a session panicked, and is closed");
             Wait::End
         })
     }
 
+    /// The same for a stage of a pipeline, with what goes this way only. [`Wait::Turn`] says that
+    /// the other way is next, or that it has had its turn.
+    pub fn advance_only(&mut self, way: Direction) -> Wait {
+        self.only = Some(way);
+        let wait = self.advance();
+        self.only = None;
+        wait
+    }
+
     /// The [`Job`] that [`advance`](Self::advance) handed over has been done. To be followed by
     /// `advance`.
     pub fn finish(&mut self, done: io::Result<Done>) {
+        self.job_is_out = false;
         self.session.handle(match done {
             Ok(done) => Event::Ran(done),
             Err(error) => Event::Failed(error),
@@ -207,6 +234,9 @@ impl Conn {
     /// For executors that watch what is waited for and nothing else: the sockets that can end the
     /// present wait, beside its deadline.
     pub fn awaited(&mut self) -> Awaited<'_> {
+        if self.job_is_out {
+            return Awaited { control: None, data: None };
+        }
         let accepts = !self.control_ended && self.session.accepts_control();
         let action = self.session.poll();
         let control = |direction| Some((self.sockets.control().as_fd(), direction));
@@ -269,9 +299,14 @@ impl Conn {
                     return Wait::Ready;
                 }
                 Step::Fruitless => break,
+                Step::OtherWay => {
+                    self.deadline.start(self.session.deadline(), Instant::now);
+                    return Wait::Turn;
+                }
                 Step::Job(job) => {
                     // Nobody is late while it is us whom the client waits for.
                     self.deadline = Clock::default();
+                    self.job_is_out = true;
                     return Wait::Job(job);
                 }
                 Step::Linger => {
@@ -283,6 +318,8 @@ impl Conn {
             }
         }
         self.turn = Turn::default();
+        // A transfer that never has to wait would not see control input otherwise.
+        self.sockets.control_readable = true;
         // Whoever has had a turn is not late with what it waited for before that.
         self.deadline.start(self.session.deadline(), Instant::now);
         Wait::Turn
@@ -301,8 +338,12 @@ impl Conn {
             }
         }
         self.sockets.holds_back = self.session.has_last_words() || self.session.more_follows();
+        let (only, readable) = (self.only, self.sockets.control_readable);
         match self.session.poll() {
             Action::Run(job) => Step::Job(job),
+            // A wait for a request is a wait, whichever way is asked for.
+            Action::Read(Chan::Control) if !readable => self.read_request(buffer),
+            action if only.is_some_and(|way| way != direction(&action)) => Step::OtherWay,
             Action::Read(Chan::Control) => self.read_request(buffer),
             Action::StartTls(Chan::Control, _) => self.shake_hands(buffer),
             Action::Pause => self.pause(),
@@ -496,6 +537,14 @@ impl From<Attempt> for Step {
             Attempt::NotReady => Step::NotReady,
             Attempt::Fruitless => Step::Fruitless,
         }
+    }
+}
+
+/// Which way an action moves bytes; what moves none belongs to the input that asked for it.
+fn direction(action: &Action<'_>) -> Direction {
+    match action {
+        Action::Write(..) | Action::SendFile { .. } => Direction::Output,
+        _ => Direction::Input,
     }
 }
 

@@ -14,13 +14,21 @@ pub struct Session {
     output: Vec<u8>,
     sent: usize,
     phase: u32,
+    requests: u32,
     ended: bool,
 }
 
 impl Session {
     /// A conversation that has just begun.
     pub fn new(settings: &SharedSettings) -> Self {
-        Session { settings: settings.clone(), output: Vec::new(), sent: 0, phase: 0, ended: false }
+        Session {
+            settings: settings.clone(),
+            output: Vec::new(),
+            sent: 0,
+            phase: 0,
+            requests: 0,
+            ended: false,
+        }
     }
 
     fn wrote(&mut self, count: usize) {
@@ -47,7 +55,10 @@ impl crate::session::Session for Session {
     fn handle(&mut self, event: Event<'_>) {
         self.phase = self.phase.wrapping_add(1);
         match event {
-            Event::Read(_, input) if !input.is_empty() => self.output.extend_from_slice(input),
+            Event::Read(_, input) if !input.is_empty() => {
+                self.requests = self.requests.wrapping_add(1);
+                self.output.extend_from_slice(input);
+            }
             Event::Wrote(count) if count > 0 => self.wrote(count),
             // The end of the stream, a failure, silence for too long, or a server that leaves.
             _ => self.ended = true,
@@ -56,5 +67,10 @@ impl crate::session::Session for Session {
 
     fn deadline(&self) -> Deadline {
         Deadline { phase: self.phase, limit: self.settings.idle_timeout }
+    }
+
+    /// Each input is one: there is no other mark of a message.
+    fn requests(&self) -> u32 {
+        self.requests
     }
 }

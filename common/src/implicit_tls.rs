@@ -57,6 +57,10 @@ impl Session for Secured {
         }
     }
 
+    fn requests(&self) -> u32 {
+        self.within.requests()
+    }
+
     fn has_last_words(&self) -> bool {
         matches!(self.step, Step::Within) && self.within.has_last_words()
     }

@@ -1,6 +1,7 @@
 //! The command line that every architecture has.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -33,6 +34,12 @@ pub enum Workers {
     Many(usize),
 }
 
+/// How many workers there are that each serve many connections, if the user does not say: one for
+/// each processor, and two at least, since one would be another architecture.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, |count| count.get().max(2))
+}
+
 /// Describes the architecture whose crate this is used in.
 #[macro_export]
 macro_rules! architecture {
@@ -43,6 +50,29 @@ macro_rules! architecture {
             workers: $workers,
         }
     };
+}
+
+/// The most that `--workers` may say.
+pub(crate) const WORKERS_MAX: usize = 10_000;
+
+/// What the user asked for where there are many workers.
+#[derive(Debug)]
+pub(crate) struct WorkerOptions {
+    pub(crate) count: usize,
+    /// Where to say what each of them has had.
+    pub(crate) report: Option<PathBuf>,
+}
+
+impl WorkerOptions {
+    /// Before anybody is served, so that a mistake is told in time.
+    pub(crate) fn open_report(&self) -> Result<Option<File>, String> {
+        let open = |path: &PathBuf| {
+            File::create(path).map_err(|error| {
+                format!("cannot write --report-workers {}: {error}", path.display())
+            })
+        };
+        self.report.as_ref().map(open).transpose()
+    }
 }
 
 /// What the user asked for.
@@ -117,20 +147,26 @@ fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
 }
 
 impl Options {
-    /// Reads a command line. The error is either what the user asked to see, such as the help, or
-    /// one line on what is wrong with it.
-    pub(crate) fn parse(
+    /// Reads a command line, with the flags that are the architecture's own. The error is either
+    /// what the user asked to see, such as the help, or one line on what is wrong with it.
+    pub(crate) fn parse<Own: Args>(
         architecture: &Architecture,
         arguments: impl IntoIterator<Item = OsString>,
-    ) -> Result<(Self, usize), Shown> {
+    ) -> Result<(Self, WorkerOptions, Own), Shown> {
         let command = Command::new(architecture.name).version(env!("CARGO_PKG_VERSION"));
-        let mut command = Options::augment_args(command).about(architecture.about);
-        if architecture.workers != Workers::Uncounted {
-            command = command.arg(workers_argument(architecture.workers));
+        let mut command = Own::augment_args(Options::augment_args(command));
+        command = command.about(architecture.about).long_about(None);
+        match architecture.workers {
+            Workers::Uncounted => {}
+            Workers::One => command = command.arg(workers_argument(1).hide(true)),
+            Workers::Many(default) => {
+                command = command.arg(workers_argument(default)).arg(report_argument());
+            }
         }
         let matches =
             command.try_get_matches_from(arguments).map_err(|error| Shown::from(&error))?;
         let options = Options::from_arg_matches(&matches).map_err(|error| Shown::from(&error))?;
+        let own = Own::from_arg_matches(&matches).map_err(|error| Shown::from(&error))?;
         let workers = match architecture.workers {
             Workers::Uncounted => 1,
             _ => *matches.get_one::<u64>("workers").expect("it has a default") as usize,
@@ -141,7 +177,8 @@ impl Options {
                  that has many",
             )));
         }
-        Ok((options, workers))
+        let report = matches.try_get_one::<PathBuf>("report-workers").ok().flatten().cloned();
+        Ok((options, WorkerOptions { count: workers, report }, own))
     }
 }
 
@@ -168,13 +205,19 @@ impl From<&clap::Error> for Shown {
     }
 }
 
-fn workers_argument(workers: Workers) -> Arg {
-    let default = if let Workers::Many(default) = workers { default } else { 1 };
+fn workers_argument(default: usize) -> Arg {
     Arg::new("workers")
         .long("workers")
         .value_name("N")
         .help("How many workers there are")
         .default_value(default.to_string())
-        .value_parser(value_parser!(u64).range(1..=10_000))
-        .hide(workers == Workers::One)
+        .value_parser(value_parser!(u64).range(1..=WORKERS_MAX as u64))
+}
+
+fn report_argument() -> Arg {
+    Arg::new("report-workers")
+        .long("report-workers")
+        .value_name("FILE")
+        .help("Where to write, at the end, how many connections and requests each worker has had")
+        .value_parser(value_parser!(PathBuf))
 }

@@ -88,7 +88,12 @@ impl<T> Children<T> {
 
     /// Reaps whoever has ended, without waiting.
     pub fn reap(&mut self) {
-        while !self.is_empty() && self.reap_next(WaitPidFlag::WNOHANG).is_some() {}
+        while self.next_ended().is_some() {}
+    }
+
+    /// Reaps one that has ended, if there is one.
+    pub fn next_ended(&mut self) -> Option<T> {
+        if self.is_empty() { None } else { self.reap_next(WaitPidFlag::WNOHANG) }
     }
 
     /// Waits until a child ends, and reaps it; `None` when there are none, or when a signal came

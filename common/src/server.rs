@@ -4,18 +4,20 @@
 //! socket options or other limits than the rest.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use clap::Args;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::conn::Conn;
 use crate::drain::{self, Live, is_draining};
@@ -23,11 +25,13 @@ use crate::guestbook::Guestbook;
 use crate::http::Files;
 use crate::limits::Limits;
 pub use crate::limits::Permit;
-use crate::options::{Architecture, Options, Shown};
+use crate::options::{Architecture, Options, Shown, WorkerOptions};
 use crate::ports::Passive;
 use crate::protocol::Protocol;
 use crate::session::{Session, Settings, SharedSettings};
 use crate::sockets::is_transient;
+use crate::source::{Outbox, Source, bind};
+use crate::tally;
 use crate::users::Users;
 
 /// Descriptors that are not connections: standard streams, the listener, the root, a poll, files
@@ -41,13 +45,11 @@ const KEPT_OPEN_MAX: u64 = 1024;
 const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// How long to wait when the machine has run out of something that it will have again.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How long a blocking write may block by itself.
-const BRIEF: Duration = Duration::from_millis(1);
 
 /// A server that is listening.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    source: Source,
     protocol: Protocol,
     settings: SharedSettings,
     limits: Arc<Limits>,
@@ -74,25 +76,36 @@ pub fn serve(
     architecture: &Architecture,
     run: impl FnOnce(&'static Server) -> io::Result<()>,
 ) -> ExitCode {
+    serve_with(architecture, |server, ()| run(server))
+}
+
+/// The same with flags of the architecture's own.
+pub fn serve_with<Own: Args>(
+    architecture: &Architecture,
+    run: impl FnOnce(&'static Server, Own) -> io::Result<()>,
+) -> ExitCode {
     log_to_standard_error();
-    let server = match Options::parse(architecture, std::env::args_os()) {
-        Ok((options, workers)) => Server::start(&options, workers),
+    let started = match Options::parse(architecture, std::env::args_os()) {
+        Ok((options, workers, own)) => workers
+            .open_report()
+            .and_then(|report| Ok((Server::start(&options, &workers)?, own, report))),
         Err(Shown::Asked(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
         }
         Err(Shown::Mistake(line)) => Err(line),
     };
-    let server = match server {
-        Ok(server) => Box::leak(Box::new(server)),
+    let (server, own, report) = match started {
+        Ok((server, own, report)) => (Box::leak(Box::new(server)), own, report),
         Err(line) => {
             eprintln!("{}: {line}", architecture.name);
             return ExitCode::from(2);
         }
     };
-    let result = run(server);
+    let result = run(server, own);
     drain::wait_for_connections();
-    match result {
+    let reported = report.map_or(Ok(()), |file| tally::write(&file));
+    match result.and(reported) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error}", architecture.name);
@@ -103,7 +116,7 @@ pub fn serve(
 
 impl Server {
     /// Listens, and says so in one line on standard output. An error is a line for the user.
-    fn start(options: &Options, workers: usize) -> Result<Self, String> {
+    fn start(options: &Options, workers: &WorkerOptions) -> Result<Self, String> {
         let root = open_root(options)?;
         let tls = options.tls.config(options.listen)?;
         let descriptors_max =
@@ -116,7 +129,11 @@ impl Server {
             options.guestbook.as_deref().map(|file| Guestbook::open(file, &options.root));
         let guestbook = guestbook.transpose().map_err(|mistake| mistake.to_string())?;
         let idle_timeout = Duration::from_secs(options.idle_timeout);
-        let listener = listen(options.listen, options.backlog, idle_timeout, false)
+        let listener = bind(options.listen, idle_timeout, false)
+            .and_then(|listener| {
+                SockRef::from(&listener).listen(options.backlog)?;
+                Ok(listener)
+            })
             .map_err(|error| cannot_listen(options, &error))?;
         drain::install(descriptors_max as usize, Duration::from_secs(options.grace))
             .map_err(|error| format!("cannot take over signals: {error}"))?;
@@ -144,36 +161,66 @@ impl Server {
             files: Files::new(kept_open as usize),
             now: coarse_now,
         };
+        let workers = workers.count.min(max_connections as usize);
+        tally::install(workers).map_err(|error| format!("no memory to count in: {error}"))?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         // Whoever started us without caring for our output may have closed it.
         let _ =
             writeln!(io::stdout(), "listening on {address}").and_then(|()| io::stdout().flush());
         Ok(Server {
-            listener,
+            source: Source::Listener(listener),
             protocol: options.protocol,
             settings: Arc::new(settings),
             limits: Limits::new(max_connections as usize, max_per_ip as usize),
-            workers: workers.min(max_connections as usize),
+            workers,
             backlog: options.backlog,
         })
     }
 
-    /// The same server on another listening socket at the same address, between which the kernel
-    /// shares new connections out (`SO_REUSEPORT`, socket(7)). Each must be accepted from. To be
-    /// made before workers are forked, so that a signal reaches it through its parent.
-    pub fn sibling(&self) -> io::Result<&'static Server> {
+    /// This server and others like it, one for each of so many workers, each on a listening socket
+    /// of its own, between which the kernel shares new connections out (`SO_REUSEPORT`, socket(7)).
+    /// A sibling has none before its worker is there, and [`opens`](Self::open) it. To be made
+    /// before workers are forked, so that a signal reaches it through its parent, and what waits in
+    /// it outlives the worker.
+    pub fn siblings(&'static self, count: usize) -> io::Result<Vec<&'static Server>> {
+        (0..count).map(|worker| if worker == 0 { Ok(self) } else { self.sibling() }).collect()
+    }
+
+    fn sibling(&self) -> io::Result<&'static Server> {
+        let own = SockRef::from(&self.source);
         // Not before it is bound: a port that somebody else has would be shared with them.
-        SockRef::from(&self.listener).set_reuse_port(true)?;
-        let address = self.listener.local_addr()?;
-        let listener = listen(address, self.backlog, self.settings.idle_timeout, true)?;
-        drain::add_listener(listener.as_raw_fd());
-        Ok(Box::leak(Box::new(Server {
-            listener,
+        own.set_reuse_port(true)?;
+        let address = own.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        let listener = bind(address, self.settings.idle_timeout, true)?;
+        Ok(self.with(Source::Sibling(listener)))
+    }
+
+    /// Has a sibling listen: what it has of the port's connections would wait in vain before. Again
+    /// for one that listens, it changes nothing.
+    pub fn open(&self) -> io::Result<()> {
+        match &self.source {
+            Source::Sibling(socket) => SockRef::from(socket).listen(self.backlog),
+            Source::Listener(_) | Source::Inbox(_) => Ok(()),
+        }
+    }
+
+    /// The same server for a worker that takes connections from whoever accepts them. To be made
+    /// before the worker is forked, so that a signal reaches it through its parent, and what waits
+    /// in it outlives the worker.
+    pub fn inbox(&self, worker: usize) -> io::Result<(Outbox, &'static Server)> {
+        let (outbox, inbox) = Outbox::new(worker, self.settings.idle_timeout)?;
+        Ok((outbox, self.with(Source::Inbox(inbox))))
+    }
+
+    fn with(&self, source: Source) -> &'static Server {
+        drain::add_listener(source.as_fd().as_raw_fd());
+        Box::leak(Box::new(Server {
+            source,
             protocol: self.protocol,
             settings: self.settings.clone(),
             limits: self.limits.clone(),
             ..*self
-        })))
+        }))
     }
 
     /// How many workers the user wants, and no more than there may be connections.
@@ -191,21 +238,44 @@ impl Server {
     pub fn accept_or(&self, mut interrupted: impl FnMut()) -> Option<Conn> {
         while !is_draining() {
             interrupted();
-            match accept(&self.listener, 0) {
-                Ok((control, peer)) => {
-                    let timeout = Some(self.settings.idle_timeout);
-                    if let Some(accepted) = self.admit(control, peer) {
-                        return Some(Conn::new(accepted, timeout));
-                    }
-                }
-                Err(error) => {
-                    if let Some(pause) = Self::after_failure(&error) {
-                        std::thread::sleep(pause);
-                    }
-                }
+            let Some((control, peer)) = self.try_accept(0) else { continue };
+            let timeout = Some(self.settings.idle_timeout);
+            if let Some(accepted) = self.admit(control, peer) {
+                return Some(Conn::new(accepted, timeout));
             }
         }
         None
+    }
+
+    /// Waits for a connection to be passed on to somebody, and does `interrupted` like
+    /// [`accept_or`](Self::accept_or).
+    pub fn accept_to_pass(&self, mut interrupted: impl FnMut()) -> Option<TcpStream> {
+        while !is_draining() {
+            interrupted();
+            if let Some((connection, _)) = self.try_accept(0) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Waits for a connection, whose socket does not block.
+    pub fn accept_nonblocking(&self) -> Option<Conn> {
+        while !is_draining() {
+            let Some((control, peer)) = self.try_accept(libc::SOCK_NONBLOCK) else { continue };
+            if let Some(accepted) = self.admit(control, peer) {
+                return Some(Conn::new(accepted, None));
+            }
+        }
+        None
+    }
+
+    fn try_accept(&self, flags: i32) -> Option<(TcpStream, IpAddr)> {
+        let accepted = self.source.accept(flags);
+        if let Some(pause) = accepted.as_ref().err().and_then(Self::after_failure) {
+            std::thread::sleep(pause);
+        }
+        accepted.ok()
     }
 
     /// Takes one connection, whose socket does not block either; `None` if it was turned away. For
@@ -215,7 +285,7 @@ impl Server {
         if is_draining() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        match accept(&self.listener, libc::SOCK_NONBLOCK) {
+        match self.source.accept(libc::SOCK_NONBLOCK) {
             Ok((control, peer)) => {
                 Ok(self.admit(control, peer).map(|accepted| Conn::new(accepted, None)))
             }
@@ -225,11 +295,27 @@ impl Server {
         }
     }
 
-    /// The listening socket for a reactor to watch; from now on it does not block. It becomes
-    /// readable also when the server is leaving.
+    /// For a main thread whose workers serve: waits for so long, or until the last conversation of
+    /// a server that leaves has ended, which is false then.
+    pub fn goes_on(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        if !is_draining() {
+            let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+            // What is watched for nothing is found when it has been shut down.
+            let _ = poll(&mut [PollFd::new(self.as_fd(), PollFlags::empty())], timeout);
+        }
+        while is_draining() && drain::live() > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        !(is_draining() && drain::live() == 0)
+    }
+
+    /// The listening socket for a reactor to watch, which [`opens`](Self::open) it; from now on it
+    /// does not block. It becomes readable also when the server is leaving.
     pub fn watch(&self) -> io::Result<RawFd> {
-        self.listener.set_nonblocking(true)?;
-        Ok(self.listener.as_raw_fd())
+        self.open()?;
+        SockRef::from(&self.source).set_nonblocking(true)?;
+        Ok(self.source.as_fd().as_raw_fd())
     }
 
     /// Gives a socket that has been accepted its session, or turns the client away in words where
@@ -241,6 +327,7 @@ impl Server {
             return Some(Accepted { live, session, control, permit });
         }
         tracing::warn!(%peer, "turned away: too many connections");
+        tally::count_lost();
         // As far as it goes without waiting: whoever is turned away must not hold up the others.
         let socket = SockRef::from(&control);
         let _ = socket
@@ -265,10 +352,10 @@ impl Server {
     }
 }
 
-/// The listening socket.
+/// The listening socket, or the inbox.
 impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+        self.source.as_fd()
     }
 }
 
@@ -307,29 +394,6 @@ fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(wanted)
 }
 
-/// Accepted sockets inherit the options and the timeouts, which saves system calls for each of
-/// them. (The timeout also makes a blocking `accept` return now and then, which it may.)
-fn listen(
-    address: SocketAddr,
-    backlog: i32,
-    idle_timeout: Duration,
-    reuse_port: bool,
-) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(reuse_port)?;
-    socket.set_tcp_nodelay(true)?;
-    // FTP's ABOR comes as urgent data (RFC 959 §4.1.3), which is to be read in its place.
-    socket.set_out_of_band_inline(true)?;
-    socket.set_read_timeout(Some(idle_timeout))?;
-    // A write that cannot go on at once is waited for with poll, which knows the deadline: the
-    // kernel's timeout begins anew with each of the writes that a reply is sent in.
-    socket.set_write_timeout(Some(BRIEF))?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
-}
-
 fn cannot_listen(options: &Options, error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -340,23 +404,4 @@ fn cannot_listen(options: &Options, error: &io::Error) -> String {
         _ => "choose another with --listen",
     };
     format!("cannot listen on {}: {error}; {advice}", options.listen)
-}
-
-/// accept4(2), which makes a socket non-blocking in the same system call, and which a signal
-/// interrupts: std has neither.
-#[allow(unsafe_code, reason = "accept4 fills in an address and returns a descriptor")]
-fn accept(listener: &TcpListener, flags: i32) -> io::Result<(TcpStream, IpAddr)> {
-    let descriptor = listener.as_raw_fd();
-    // SAFETY: accept4 writes an address of at most the length it is given, and says which; the
-    // descriptor that it returns is new, and nobody else's.
-    let (socket, address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            match libc::accept4(descriptor, storage.cast(), length, flags | libc::SOCK_CLOEXEC) {
-                -1 => Err(io::Error::last_os_error()),
-                accepted => Ok(OwnedFd::from_raw_fd(accepted)),
-            }
-        })
-    }?;
-    let peer = address.as_socket().as_ref().map(SocketAddr::ip);
-    Ok((TcpStream::from(socket), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }

@@ -30,6 +30,10 @@ pub trait Session: Send {
     /// How long the present phase of the conversation may last before [`Event::TimedOut`].
     fn deadline(&self) -> Deadline;
 
+    /// How many requests have been begun so far, of whatever kind the protocol has: commands,
+    /// messages. It may wrap around.
+    fn requests(&self) -> u32;
+
     /// Whether what is now to be written on `Control` is the last that is said there: nothing but
     /// [`Action::Close`] or [`Action::End`] follows. The executor may then have it leave together
     /// with the end of the stream, which saves a packet for each connection.

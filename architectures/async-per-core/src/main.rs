@@ -12,31 +12,27 @@
 //! Known weakness: what the hash has given to a core stays there, however busy it is and however
 //! idle the others are. `async-tasks` answers it.
 
-use std::io;
 use std::process::ExitCode;
-use std::thread;
 
 use common::Workers;
-use tokio::runtime::{Builder, Runtime};
+use common::crew::Threads;
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    common::serve(&common::architecture!(Workers::Many(cores)), |server| {
-        let own = runtime(server.workers())?;
-        let mut others = Vec::new();
-        for _ in 1..server.workers() {
-            let (runtime, sibling) = (runtime(server.workers())?, server.sibling()?);
-            let work = move || runtime.block_on(async_tasks::serve(sibling));
-            others.push(thread::Builder::new().spawn(work)?);
-        }
-        own.block_on(async_tasks::serve(server))?;
-        let mut others = others.into_iter();
-        others.try_for_each(|other| other.join().expect("a panic stays in its task"))
+    let workers = Workers::Many(common::processors());
+    common::serve(&common::architecture!(workers), |server| {
+        let sources = server.siblings(server.workers())?;
+        // They share what blocking threads there may be.
+        let blocking_max = (async_tasks::BLOCKING_THREADS_MAX / server.workers()).max(1);
+        let threads = Threads::spawn(server.workers(), move |worker| {
+            let mut runtime = Builder::new_current_thread();
+            let runtime = runtime.max_blocking_threads(blocking_max).enable_all().build();
+            let serve = async_tasks::serve(sources[worker]);
+            if let Err(error) = runtime.and_then(|runtime| runtime.block_on(serve)) {
+                tracing::error!(%error, "a runtime cannot go on");
+            }
+        })?;
+        threads.join();
+        Ok(())
     })
-}
-
-/// One of so many, which share what blocking threads there may be.
-fn runtime(count: usize) -> io::Result<Runtime> {
-    let threads_max = (async_tasks::BLOCKING_THREADS_MAX / count).max(1);
-    Builder::new_current_thread().max_blocking_threads(threads_max).enable_all().build()
 }

@@ -34,7 +34,7 @@ type Watched<'a> = AsyncFd<BorrowedFd<'a>>;
 /// The most blocking threads; further jobs wait for one.
 pub const BLOCKING_THREADS_MAX: usize = 512;
 /// How long to wait when the machine has run out of something that it will have again.
-const BACK_OFF: Duration = Duration::from_millis(50);
+pub const BACK_OFF: Duration = Duration::from_millis(50);
 /// Urgent data is input as well.
 const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
@@ -79,8 +79,7 @@ async fn converse(mut conn: Conn, _running: mpsc::Sender<Infallible>) {
             }
             Wait::Turn => {
                 yield_now().await;
-                // Whoever never waits does not see what arrives beside, nor how late it is.
-                conn.ready(Chan::Control, false);
+                // Whoever never waits does not see how late it is.
                 if conn.is_late(Instant::now()) {
                     conn.time_out();
                 }

@@ -77,7 +77,8 @@ impl Proactor {
                 self.accept();
             }
             let provided = self.ring.data.provided();
-            self.ring.enter(if self.accept_at.is_some() { BACK_OFF } else { SWEEP })?;
+            let entered = self.ring.enter(if self.accept_at.is_some() { BACK_OFF } else { SWEEP });
+            entered.inspect_err(|error| tracing::error!(%error, "the ring has failed"))?;
             self.now = Instant::now();
             for _ in 0..self.ring.completed() {
                 if let Some(completion) = self.ring.next() {
@@ -86,7 +87,10 @@ impl Proactor {
             }
             if self.ring.data.provided() != provided {
                 for key in std::mem::take(&mut self.starving) {
-                    self.with(key, Conversation::drive);
+                    // Who is gone has made room for others, whom it does not harm to be looked at.
+                    if self.conversations.contains(key) {
+                        self.with(key, Conversation::drive);
+                    }
                 }
             }
             if self.now - self.swept >= SWEEP {
@@ -107,11 +111,13 @@ impl Proactor {
     }
 
     fn complete(&mut self, completion: Completion) {
-        let Completion { kind, key, result, buffer, more } = completion;
+        let Completion { kind, key, result, input, more } = completion;
         match kind {
             Kind::Silent => {}
             Kind::Wake => {
-                self.ring.watch(self.threads.wake());
+                if !more {
+                    self.ring.watch(self.threads.wake());
+                }
                 for (key, done) in self.threads.done() {
                     self.with(key, |conversation, ring, now| {
                         conversation.finish(done);
@@ -133,12 +139,12 @@ impl Proactor {
                     self.ring.input.provide_more();
                 }
                 self.with(key, |conversation, ring, now| {
-                    conversation.take_input(ring, result, buffer, more);
+                    conversation.take_input(result, input, more);
                     conversation.drive(ring, now)
                 });
             }
             Kind::Work => self.with(key, |conversation, ring, now| {
-                match conversation.complete(result, buffer, ring, now) {
+                match conversation.complete(result, input, ring, now) {
                     Fate::Completion => conversation.drive(ring, now),
                     fate => fate,
                 }
@@ -189,6 +195,16 @@ impl Proactor {
         let keys: Vec<usize> = self.conversations.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.with(key, Conversation::look_at_the_clock);
+        }
+    }
+}
+
+/// What the kernel has the addresses of cannot be freed. That it still has some when all this ends
+/// is only if the ring has failed, or we have.
+impl Drop for Proactor {
+    fn drop(&mut self) {
+        if !self.conversations.is_empty() {
+            std::process::exit(1);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A fixed number of processes made ahead, which all wait in `accept` on the one listening socket.
+//! A fixed number of processes made ahead, and as many ways to share one listening socket as
+//! Stevens compares.
 //!
 //! ```text
 //! supervisor ── forks N workers, waits, replaces whoever dies
@@ -8,42 +9,47 @@
 //!                 └▶ worker: accept ──▶ conversation ──▶ accept ──▶ …
 //! ```
 //!
-//! The kernel wakes one of the waiting workers for each connection, so that no lock is needed
-//! around `accept`.
+//! By default all wait in `accept`, and the kernel wakes one of them for each connection.
 //!
 //! Known weakness: as in every pool of blocking workers, clients that stay connected keep theirs,
 //! and the rest wait in silence. `evented` answers it.
 
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+mod accept;
+mod mutex;
+mod turn;
 
-use common::process::Children;
-use common::{Conn, Server, Workers};
+use std::process::ExitCode;
+
+use common::Workers;
+use common::crew::Crew;
+
+use crate::accept::Accept;
+use crate::turn::Turn;
 
 /// As many as a small server may want to have conversations.
 const WORKERS: usize = 64;
-/// A worker that dies sooner than this after its birth is replaced only after as long, lest a fault
-/// that kills each of them turns into an endless fork.
-const LIFE_MIN: Duration = Duration::from_millis(100);
 
-fn main() -> ExitCode {
-    common::serve(&common::architecture!(Workers::Many(WORKERS)), |server| {
-        let mut workers = Children::new()?;
-        while !common::is_draining() {
-            while workers.len() < server.workers() && !common::is_draining() {
-                if let Err(error) = workers.fork((), |()| work(server), |()| Instant::now()) {
-                    common::back_off(&error);
-                }
-            }
-            if let Some(born) = workers.wait_next() {
-                std::thread::sleep(LIFE_MIN.saturating_sub(born.elapsed()));
-            }
-        }
-        workers.wait_all();
-        Ok(())
-    })
+#[derive(clap::Args)]
+struct Flags {
+    /// How a connection comes to its worker
+    #[arg(long, value_enum, default_value = "shared")]
+    accept: Accept,
 }
 
-fn work(server: &Server) {
-    std::iter::from_fn(|| server.accept()).for_each(Conn::run);
+fn main() -> ExitCode {
+    common::serve_with(&common::architecture!(Workers::Many(WORKERS)), |server, flags: Flags| {
+        let (sources, outbox) = flags.accept.sources(server)?;
+        let turn = Turn::new(flags.accept)?;
+        let mut crew = Crew::new(server.workers(), |worker: usize| match sources[worker].open() {
+            Ok(()) => turn.work(sources[worker]),
+            Err(error) => common::back_off(&error),
+        })?;
+        if let Some(outbox) = outbox {
+            while let Some(connection) = server.accept_to_pass(|| _ = crew.tend()) {
+                outbox.pass(&connection, || _ = crew.tend());
+            }
+        }
+        crew.supervise();
+        Ok(())
+    })
 }

@@ -3,6 +3,7 @@
 //!
 //! Nothing lists an architecture by hand: a crate with `[package.metadata.architecture]` is one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub(crate) enum Io {
 /// A server to measure. Where its program lies is a matter of this machine and not recorded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own in a manifest")]
 pub(crate) struct Contestant {
     pub(crate) name: String,
     pub(crate) description: String,
@@ -39,8 +40,14 @@ pub(crate) struct Contestant {
     pub(crate) io: Io,
     /// A yardstick with a fixed reply, which no answer ranks.
     pub(crate) floor: bool,
-    /// Whether it takes `--workers`.
+    /// Whether it takes `--workers`, each of which has one connection at a time.
     pub(crate) many_workers: bool,
+    /// Whether it counts what each of its workers has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) counts_workers: bool,
+    /// Whether it is an architecture with other flags of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) variant: bool,
     /// Whether it serves more than one connection at a time.
     pub(crate) concurrent: bool,
     /// What it needs that not every machine has. One that refuses to start for want of it is not
@@ -87,8 +94,21 @@ pub(crate) struct Catalogue {
     pub(crate) root: PathBuf,
     /// The architectures in their order.
     pub(crate) architectures: Vec<Contestant>,
+    /// The same with other flags of their own.
+    pub(crate) variants: Vec<Contestant>,
+    /// Where each comes from, in the words of its manifest: see `coverage`.
+    pub(crate) sources: BTreeMap<String, Vec<String>>,
     /// The floors of the I/O models.
     pub(crate) floors: Vec<Contestant>,
+}
+
+impl Catalogue {
+    /// The architectures, each with its variants behind it.
+    pub(crate) fn with_variants(&self) -> Vec<Contestant> {
+        let mut all = [&self.architectures[..], &self.variants].concat();
+        all.sort_by_key(|one| one.order);
+        all
+    }
 }
 
 /// The table of a crate's manifest that makes it an architecture.
@@ -100,14 +120,33 @@ struct Declaration {
     workers: Workers,
     #[serde(default = "yes")]
     concurrent: bool,
+    /// The books and papers that it comes from, by their keys.
+    #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
+    variants: Vec<Variant>,
     needs: Option<String>,
+}
+
+/// The same architecture with other flags of its own, under a name of its own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variant {
+    name: String,
+    arguments: Vec<String>,
+    #[serde(default)]
+    sources: Vec<String>,
 }
 
 #[derive(Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Workers {
+    /// One, or one for each connection.
     None,
+    /// A number that is given, each of which has one connection at a time.
     Many,
+    /// A number that is given, each of which has its share of all connections.
+    Shared,
 }
 
 /// Asks cargo for the workspace of the present folder; the programs lie beside our own.
@@ -123,7 +162,8 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
     let own = std::env::current_exe().context("the path of this program")?;
     let programs = own.parent().context("the folder of this program")?;
 
-    let mut architectures = Vec::new();
+    let (mut architectures, mut variants) = (Vec::new(), Vec::new());
+    let mut sources = BTreeMap::new();
     for package in &metadata.packages {
         let declared = &package.metadata["architecture"];
         if declared.is_null() {
@@ -133,13 +173,15 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             let manifest = &package.manifest_path;
             Usage(format!("{manifest}: [package.metadata.architecture]: {error}"))
         })?;
-        architectures.push(Contestant {
+        let architecture = Contestant {
             name: package.name.to_string(),
             description: package.description.clone().unwrap_or_default(),
             order: declaration.order,
             io: declaration.io,
             floor: false,
             many_workers: declaration.workers == Workers::Many,
+            counts_workers: declaration.workers != Workers::None,
+            variant: false,
             concurrent: declaration.concurrent,
             needs: declaration.needs,
             version: None,
@@ -148,16 +190,30 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             arguments: Vec::new(),
             tls: false,
             peer: None,
-        });
+        };
+        sources.insert(architecture.name.clone(), declaration.sources);
+        for variant in declaration.variants {
+            sources.insert(variant.name.clone(), variant.sources);
+            variants.push(Contestant {
+                name: variant.name,
+                description: format!("{} with {}", architecture.name, variant.arguments.join(" ")),
+                variant: true,
+                arguments: variant.arguments,
+                ..architecture.clone()
+            });
+        }
+        architectures.push(architecture);
     }
     architectures.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+    variants.sort_by_key(|variant| variant.order);
     let floors = [
         floor(programs, "threads", Io::Threads, "a thread for each connection"),
         floor(programs, "processes", Io::Processes, "a process for each connection"),
         floor(programs, "epoll", Io::Epoll, "one thread with epoll"),
     ];
     let floors = floors.to_vec();
-    Ok(Catalogue { root: metadata.workspace_root.into_std_path_buf(), architectures, floors })
+    let root = metadata.workspace_root.into_std_path_buf();
+    Ok(Catalogue { root, architectures, variants, sources, floors })
 }
 
 fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
@@ -168,6 +224,8 @@ fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
         io,
         floor: true,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         needs: None,
         version: None,
@@ -187,7 +245,8 @@ pub(crate) fn pick<T: Clone>(
     name_of: impl Fn(&T) -> &str,
 ) -> Result<Vec<T>, Usage> {
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
-        let known: Vec<&str> = all.iter().map(&name_of).collect();
+        let mut known: Vec<&str> = all.iter().map(&name_of).collect();
+        known.dedup();
         return Err(Usage(format!(
             "no {what} is named {unknown}; there are: {}",
             known.join(", ")

@@ -1,11 +1,14 @@
 //! What a run was measured on: read once, when it starts.
 
-use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::{fs, io};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+
+use crate::syscalls;
 
 /// The machine and the build, as recorded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -42,6 +45,13 @@ pub(crate) enum Counting {
     Refused(String),
 }
 
+impl Counting {
+    /// What the kernel says now.
+    pub(crate) fn now() -> Self {
+        syscalls::allowed().map_or_else(Self::Refused, |()| Self::Counted)
+    }
+}
+
 /// Which processors the server and the client have.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Placement {
@@ -50,6 +60,9 @@ pub(crate) struct Placement {
     pub(crate) client: Option<usize>,
     /// Whether the two are threads of one core, which then share its execution units.
     pub(crate) siblings: bool,
+    /// All that there are, the client's last. Records of before it was told have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) processors: Vec<usize>,
 }
 
 impl Machine {
@@ -94,12 +107,28 @@ impl Placement {
             return Self::unpinned();
         };
         let siblings = siblings.contains(&client);
-        Self { server: Some(*server), client: Some(client), siblings }
+        let mut processors = allowed.to_vec();
+        processors.sort_by_key(|cpu| *cpu == client);
+        Self { server: Some(*server), client: Some(client), siblings, processors }
     }
 
     /// Everything may run everywhere.
     pub(crate) fn unpinned() -> Self {
-        Self { server: None, client: None, siblings: false }
+        Self { server: None, client: None, siblings: false, processors: Vec::new() }
+    }
+
+    /// The processors of a server that is to have so many instead of one: its own, then others, the
+    /// client's last.
+    pub(crate) fn server_at(&self, cores: Option<usize>) -> Vec<usize> {
+        match cores {
+            Some(cores) => self.processors.iter().copied().take(cores).collect(),
+            None => self.server.into_iter().collect(),
+        }
+    }
+
+    /// Whether such a server has the client's processor, too.
+    pub(crate) fn is_shared_at(&self, cores: Option<usize>) -> bool {
+        self.client.is_some_and(|client| self.server_at(cores).contains(&client))
     }
 
     /// Starts what is to run on the client's processor.
@@ -144,6 +173,11 @@ fn start_on<T>(
     Ok(started)
 }
 
+/// How many processors there are for server and client together.
+pub(crate) fn processors() -> usize {
+    allowed().len()
+}
+
 /// The processors that this process may use.
 fn allowed() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else {
@@ -161,6 +195,12 @@ fn siblings_of(cpu: usize) -> Vec<usize> {
         Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
     });
     numbers.flatten().collect()
+}
+
+/// The SHA-256 of a file in hexadecimal digits.
+pub(crate) fn sha256(file: &Path) -> io::Result<String> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, &fs::read(file)?);
+    Ok(digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
 }
 
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {

@@ -1,12 +1,19 @@
 //! The report: text that depends on the raw records alone, the same whenever it is generated.
 
 mod calibration;
+mod curves;
+mod diff;
+mod figure;
+mod page;
+mod prose;
+mod standing;
 mod terminal;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::Context as _;
 use comfy_table::presets;
@@ -14,13 +21,16 @@ use loadgen::Load;
 use serde::de::IgnoredAny;
 
 pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
+pub(crate) use self::diff::{diff, find};
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
 use crate::machine::Counting;
+use crate::ranking::{Ranked, Ranking, interval, twins};
 use crate::record::{Header, Run, read_all};
-use crate::stats::{Blocks, Comparison, compare, spread};
-use crate::table::{Line, Table, Verdict, lines, number, table};
+use crate::series::sections;
+use crate::stats::{Comparison, compare};
+use crate::table::{Line, Table, Verdict, lines, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -34,6 +44,23 @@ const WORKLOAD: &str = "workload";
 /// What stands where a workload does not ask for an answer.
 const NO_QUESTION: &str = "–";
 
+/// What a run answers, by workload and question.
+struct Answers<'a> {
+    /// The workload, and the questions.
+    columns: Vec<&'static str>,
+    rows: Vec<(&'a Workload, Vec<Answer>)>,
+}
+
+/// The answer to one question about one workload.
+struct Answer {
+    /// The best by its median, and its value with the unit.
+    best: Option<(String, String)>,
+    /// Whether there are others and it is told apart from them all.
+    is_sure: bool,
+    /// How it stands to the others, or why there is no best.
+    words: String,
+}
+
 /// How the same tables look in a terminal and in Markdown.
 #[derive(Clone, Copy)]
 enum Style {
@@ -41,18 +68,27 @@ enum Style {
     Markdown,
 }
 
-/// Writes `README.md` beside the recorded runs and returns its path.
-pub(crate) fn generate(results: &Path) -> anyhow::Result<PathBuf> {
+/// Writes `README.md`, the same as a page, and a figure of it beside the recorded runs; returns
+/// their paths.
+pub(crate) fn generate(results: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let runs = newest_by_profile(read_all(results, Header::is_of_servers)?);
     let calibrations = newest_by_profile(read_all(results, Header::is_of_the_client)?);
     if runs.is_empty() && calibrations.is_empty() {
         let folder = results.display();
         return Err(Usage(format!("no recorded run in {folder}; make one with `arena run`")).into());
     }
-    let readme = results.join("README.md");
-    fs::write(&readme, readme_of(&runs, &calibrations))
-        .with_context(|| readme.display().to_string())?;
-    Ok(readme)
+    let mut files = vec![
+        ("README.md", readme_of(&runs, &calibrations)),
+        ("report.html", page::of(&runs, &calibrations)),
+    ];
+    // The answer in one figure is that of the first run, as on the page.
+    files.extend(runs.first().map(|run| ("heat-map.svg", figure::heat_map(run))));
+    let write = |(name, text)| {
+        let path = results.join(name);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path)
+    };
+    files.into_iter().map(write).collect()
 }
 
 /// Whether there is a whole run of a profile, so that the report has no need of another.
@@ -65,15 +101,18 @@ pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<boo
 pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     let mut out = String::new();
     let mut narrowed = false;
-    for workload in &run.header.workloads {
-        let table = table(run, workload);
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
         if !table.rows.is_empty() {
-            push(&mut out, &format!("\n{} ({})", workload.title, workload.name));
-            let (text, dropped) = terminal::fitted(&table, columns);
+            push(&mut out, &format!("\n{} ({})", workload.title, section.name()));
+            let (text, dropped) = terminal::fitted(table, columns);
             push(&mut out, text.trim_end());
             narrowed |= dropped;
             for remark in &table.remarks {
                 push(&mut out, &terminal::wrapped(remark, 2, columns));
+            }
+            if let Some(shares) = shares(run, workload) {
+                push(&mut out, terminal::fitted(&shares, columns).0.trim_end());
             }
         }
     }
@@ -81,14 +120,15 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
         push(&mut out, "\nthe other columns are in results/README.md");
     }
     push(&mut out, "");
-    let disturbances = disturbances(run);
+    let mut disturbances = disturbances(run);
+    disturbances.extend(twins(run));
     for sentence in &disturbances {
         push(&mut out, &terminal::wrapped(sentence, 0, columns));
     }
     if !disturbances.is_empty() {
         push(&mut out, "");
     }
-    let Table { columns: questions, rows, .. } = answers(run);
+    let Table { columns: questions, rows, .. } = answers(run).table();
     for row in rows {
         for (question, answer) in questions.iter().zip(row) {
             let (indent, line) = match *question {
@@ -130,44 +170,82 @@ fn readme_of(runs: &[Run], calibrations: &[Run<crate::calibration::Cell>]) -> St
     for run in calibrations {
         calibration::section(&mut out, run);
     }
-    push(&mut out, COLUMNS);
+    push(&mut out, &explanations());
     out
 }
 
 fn section(out: &mut String, run: &Run) {
     let header = &run.header;
     push(out, &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name));
-    push(out, render(&answers(run), Style::Markdown).trim_end());
+    push(out, render(&answers(run).table(), Style::Markdown).trim_end());
     push(out, &format!("\n{}", machine(header, &disturbances(run))));
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
+    }
+    if let Some(twins) = twins(run) {
+        push(out, &format!("\n{twins}"));
     }
     if !run.whole() {
         let (done, planned) = (run.cells.len(), header.planned());
         push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
     }
-    for workload in &header.workloads {
-        let table = table(run, workload);
-        push(out, &format!("\n### {} (`{}`)\n", workload.title, workload.name));
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
+        push(out, &format!("\n### {} (`{}`)\n", workload.title, section.name()));
         push(out, &workload.question);
         push(out, &format!("\nExpected: {}", workload.expectation));
-        push(out, &format!("\n{}.\n", load(workload)));
+        push(out, &format!("\n{}.\n", load(&section.workloads)));
         if table.rows.is_empty() {
             push(out, "Nothing was measured.");
             continue;
         }
-        push(out, render(&table, Style::Markdown).trim_end());
+        push(out, render(table, Style::Markdown).trim_end());
         if !table.remarks.is_empty() {
             push(out, "");
         }
         for remark in &table.remarks {
             push(out, &format!("- {remark}"));
         }
+        if let Some(shares) = shares(run, workload) {
+            push(out, "\nWhat each worker had, from its start to its end:\n");
+            push(out, render(&shares, Style::Markdown).trim_end());
+        }
+    }
+}
+
+/// How connections were shared out between workers, where that is asked.
+fn shares(run: &Run, workload: &Workload) -> Option<Table> {
+    crate::shares::table(run, workload).filter(|_| workload.variants)
+}
+
+impl Answer {
+    fn none(why: impl Into<String>) -> Self {
+        Self { best: None, is_sure: false, words: why.into() }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.best {
+            Some((name, value)) => write!(f, "{name}, {value} ({})", self.words),
+            None => f.write_str(&self.words),
+        }
+    }
+}
+
+impl Answers<'_> {
+    fn table(&self) -> Table {
+        let row = |(workload, answers): &(&Workload, Vec<Answer>)| {
+            let answers = answers.iter().map(Answer::to_string);
+            std::iter::once(workload.name.clone()).chain(answers).collect()
+        };
+        let rows = self.rows.iter().map(row).collect();
+        Table { columns: self.columns.clone(), rows, remarks: Vec::new() }
     }
 }
 
 /// Which architecture is the answer to each workload's question, and how sure that is.
-fn answers(run: &Run) -> Table {
+fn answers(run: &Run) -> Answers<'_> {
     let mut rows = Vec::new();
     let any = |is: fn(&Workload) -> bool| run.header.workloads.iter().any(is);
     let any_closed = any(|workload| !workload.is_open());
@@ -181,87 +259,81 @@ fn answers(run: &Run) -> Table {
         let lines = lines(run, workload);
         let measured = |line: &Line<'_>| !line.contestant.floor && line.worst() < Verdict::Failed;
         if !lines.iter().any(measured) {
-            let mut row = vec!["not measured".to_owned(); columns.len()];
-            row[0].clone_from(&workload.name);
-            rows.push(row);
+            let nothing = columns[1..].iter().map(|_| Answer::none("not measured")).collect();
+            rows.push((workload, nothing));
             continue;
         }
         // The floors are yardsticks, and serving few is cheap but no answer.
         let candidates: Vec<&Line<'_>> =
             lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
         let unit = Unit::of(workload);
-        let mut row = vec![workload.name.clone(), lowest(&candidates, Line::cost, unit.cost())];
-        let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> String| {
-            let text = || if is_asked { answer() } else { NO_QUESTION.to_owned() };
-            row.extend(is_in_the_table.then(text));
+        let lowest = |measure, unit| {
+            best(&Ranking::of(run, workload, measure), &candidates, f64::total_cmp, unit)
+        };
+        let mut row = vec![lowest(Line::cost, unit.cost())];
+        let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> Answer| {
+            let found = || if is_asked { answer() } else { Answer::none(NO_QUESTION) };
+            row.extend(is_in_the_table.then(found));
         };
         // Where a schedule decides how much is asked, throughput is no answer.
-        answer(any_closed, !workload.is_open(), &|| highest_throughput(&candidates, unit));
-        answer(any_open, workload.is_open(), &|| lowest(&candidates, Line::response_p99, "µs"));
+        answer(any_closed, !workload.is_open(), &|| highest_throughput(run, workload, &candidates));
+        answer(any_open, workload.is_open(), &|| lowest(Line::response_p99, "µs"));
         let has_idle = workload.idle_connections > 0;
-        answer(any_idle, has_idle, &|| lowest(&candidates, Line::memory, "KiB"));
-        rows.push(row);
+        answer(any_idle, has_idle, &|| lowest(Line::memory, "KiB"));
+        rows.push((workload, row));
     }
-    Table { columns, rows, remarks: Vec::new() }
+    Answers { columns, rows }
 }
 
-fn lowest<'a>(candidates: &[&Line<'a>], of: fn(&Line<'a>) -> Blocks, unit: &str) -> String {
-    let values = candidates.iter().map(|line| (line.name(), of(line)));
-    best(values.collect(), f64::total_cmp, unit)
-}
-
-fn highest_throughput(candidates: &[&Line<'_>], unit: Unit) -> String {
+fn highest_throughput(run: &Run, workload: &Workload, candidates: &[&Line<'_>]) -> Answer {
     let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
     let bound: Vec<_> = candidates.iter().filter(bound).map(|line| line.name()).collect();
     if !bound.is_empty() {
-        return format!("not decided, CLIENT-BOUND: {}", bound.join(", "));
+        return Answer::none(format!("not decided, CLIENT-BOUND: {}", bound.join(", ")));
     }
-    let values = candidates.iter().map(|line| (line.name(), line.speed()));
-    best(values.collect(), |a, b| b.total_cmp(a), unit.speed_column())
+    let ranking = Ranking::of(run, workload, Line::speed);
+    best(&ranking, candidates, |a, b| b.total_cmp(a), Unit::of(workload).speed_column())
 }
 
-/// The best by its median, and how it stands to the others.
+/// The best of the candidates by its median, and how it stands to the others.
 fn best(
-    mut values: Vec<(String, Blocks)>,
-    order: fn(&f64, &f64) -> std::cmp::Ordering,
+    ranking: &Ranking,
+    candidates: &[&Line<'_>],
+    order: fn(&f64, &f64) -> Ordering,
     unit: &str,
-) -> String {
-    let median = |blocks: &Blocks| spread(blocks.iter().map(|(_, value)| *value));
-    if values.is_empty() {
-        return "none served every connection".to_owned();
+) -> Answer {
+    if candidates.is_empty() {
+        return Answer::none("none served every connection");
     }
-    values.retain(|(_, blocks)| !blocks.is_empty());
-    values.sort_by(|(_, a), (_, b)| {
-        let of = |blocks| median(blocks).map_or(f64::NAN, |spread| spread.median);
-        order(&of(a), &of(b))
-    });
-    let Some(((name, blocks), others)) = values.split_first() else {
-        return "nothing that counts".to_owned();
+    let is_candidate =
+        |one: &&Ranked| candidates.iter().any(|candidate| candidate.name() == one.name);
+    let mut ranked: Vec<&Ranked> = ranking.members.iter().filter(is_candidate).collect();
+    ranked.sort_by(|a, b| order(&a.median, &b.median));
+    let Some((best, others)) = ranked.split_first() else {
+        return Answer::none("nothing that counts");
     };
-    let value = median(blocks).map_or(String::new(), |spread| number(spread.median));
-    let compared: Vec<(&str, Option<Comparison>)> =
-        others.iter().map(|(other, theirs)| (other.as_str(), compare(theirs, blocks))).collect();
-    let unsure = |(_, comparison): &&(&str, Option<Comparison>)| {
-        comparison.is_none_or(|comparison| !comparison.told_apart)
-    };
-    let same: Vec<&str> = compared.iter().filter(unsure).map(|(other, _)| *other).collect();
-    let sureness = match (same.is_empty(), compared.first()) {
-        (_, None) => "no other to compare".to_owned(),
-        (false, _) => format!("not told apart from {}", same.join(", ")),
-        (true, Some((next, comparison))) => {
+    let same: Vec<&str> = others
+        .iter()
+        .filter(|other| !ranking.tells_apart(&best.name, &other.name))
+        .map(|other| other.name.as_str())
+        .collect();
+    let sureness = match others.first() {
+        None => "no other to compare".to_owned(),
+        Some(next) if same.is_empty() => {
+            let comparison = compare(&next.blocks, &best.blocks);
             let comparison = comparison.expect("what is told apart was compared");
-            format!("next: {next}, {}", ratio(comparison))
+            format!("next: {}, {}", next.name, ratio(comparison))
         }
+        Some(_) => format!("not told apart from {}", same.join(", ")),
     };
-    format!("{name}, {value} {unit} ({sureness})")
+    let is_sure = same.is_empty() && !others.is_empty();
+    let value = format!("{} {unit}", number(best.median));
+    Answer { best: Some((best.name.clone(), value)), is_sure, words: sureness }
 }
 
+/// A ratio to what was named before, with its interval where there is one.
 fn ratio(comparison: Comparison) -> String {
-    let ratio = format!("{:.2} times that", comparison.ratio);
-    match comparison.interval {
-        Some((low, high)) => format!("{ratio} [{low:.2}–{high:.2}]"),
-        None => format!("{ratio}, ranges apart"),
-    }
+    format!("{:.2} times that{}", comparison.ratio, interval(comparison))
 }
 
 /// The machine and the run in a paragraph.
@@ -294,6 +366,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if !header.resumed.is_empty() {
+        let when = header.resumed.join(", ");
+        write!(text, " Interrupted, and resumed {when}.").expect("a string takes all");
+    }
     if let Some(Counting::Refused(why)) = &machine.syscalls {
         write!(text, " System calls were not counted: {why}.").expect("a string takes all");
     }
@@ -356,9 +432,11 @@ fn told_disturbances(
 }
 
 /// The load in a sentence, from the workload's own keys.
-fn load(workload: &Workload) -> String {
+fn load(levels: &[&Workload]) -> String {
+    let workload = levels[0];
     let what = match Unit::of(workload) {
         Unit::Login => "login and QUIT".to_owned(),
+        Unit::Session => "sessions of a script".to_owned(),
         Unit::Stored => format!("STOR {}", workload.path),
         _ if workload.path.is_empty() => "messages".to_owned(),
         _ if !workload.method.is_get() => format!("POST {}", workload.path),
@@ -368,7 +446,18 @@ fn load(workload: &Workload) -> String {
     let within = if workload.tls { " within TLS" } else { "" };
     let mut parts = vec![format!("{protocol} {what}{within}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
-        parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
+        let mut rates = vec![rate.to_string()];
+        rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));
+        parts.push(format!("{} a second ({} arrivals)", then(&rates), word(arrivals)));
+    }
+    let cores: Vec<String> =
+        levels.iter().filter_map(|level| Some(level.cores?.to_string())).collect();
+    if !cores.is_empty() {
+        parts.push(format!("{} processors for the server", then(&cores)));
+    }
+    if let Some(bound) = workload.capacity {
+        let p99_ms = bound.p99_ms;
+        parts.push(format!("the highest rate (poisson arrivals) with p99 within {p99_ms} ms"));
     }
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));
@@ -398,8 +487,15 @@ fn load(workload: &Workload) -> String {
         parts.push(format!("{workers} workers where there are workers"));
     }
     let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
-    parts.push(format!("{} blocks of {duration} ms after {warm_up} ms", workload.blocks));
+    let trials = if workload.capacity.is_some() { "searches with trials" } else { "blocks" };
+    parts.push(format!("{} {trials} of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
+}
+
+/// The values of levels, from the first to the last.
+fn then(values: &[String]) -> String {
+    let distinct = values.windows(2).any(|pair| pair[0] != pair[1]);
+    if distinct { values.join(", then ") } else { values[0].clone() }
 }
 
 fn render(table: &Table, style: Style) -> String {
@@ -418,6 +514,12 @@ fn push(out: &mut String, line: &str) {
     out.push('\n');
 }
 
+/// What the columns and the words in them mean, in Markdown.
+fn explanations() -> String {
+    let voids = Verdict::VOIDS.map(|(verdict, why)| format!("- `{}`: {why}.", verdict.code()));
+    format!("{COLUMNS}\n{}\n\nThe reasons stand below each table.", voids.join("\n"))
+}
+
 /// What each column is; METHODOLOGY.md says why.
 const COLUMNS: &str = "
 ## What the columns mean
@@ -428,21 +530,20 @@ order, each in a fresh process.
 - **CPU µs/request**, **CPU µs/login**, **CPU ms/GB**: processor time of the server's whole process
   tree for each correct reply, or for each 1,000,000,000 bytes of files, with the least and the
   greatest block. It decides where a machine is noisy.
+- **group**: rows that share a letter are not told apart by the column before it; `a` has the least.
+  Below the table, **A/A** is a contestant that was measured twice in each block.
 - **× floor**: that, divided by the same of the floor of its I/O model in the same block: a server
   that parses nothing and always sends the same reply.
 - **(peer)**: a server of other people. Where there are some, the rows are ranked, by CPU or by the
   memory of an idle session, and **× best of ours** is the ratio to the first row that is ours and
   served every connection.
 - **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
-  connection sends its next request when it has the reply. `CLIENT-BOUND`: the client was busy for
-  80% of the time or more, so this is its own speed, and the server's is that or more; CPU per
-  request counts all the same.
+  connection sends its next request when it has the reply.
 - **intended/s**, **requests/s** of a workload with a rate: what was due, and what was answered.
   **response** runs from the instant at which a request was to be sent, so that a stall counts for
   everybody who would have come meanwhile; **service** from its actual send. **shed**: arrivals
   that found neither a free connection nor room to wait; **never served**: connections without a
-  reply; both of the block with the most. `NON-STATIONARY`, `NOISY`, `UNDER-SAMPLED`: the load
-  generator says that these latencies mean nothing, and why; CPU per request counts.
+  reply; both of the block with the most.
 - **served**: connections that got at least one reply, of those that asked, in the worst block.
 - **switches/request**: voluntary and involuntary context switches of the tree. `≥`: threads ended
   while it was measured and took their counts with them.
@@ -454,10 +555,7 @@ order, each in a fresh process.
 - **KiB/session**: the same for each idle session that has logged in, where all of them are held.
   `≤`: with the whole server in it, for its workers were made ahead of the sessions.
 - **idle held**: idle sessions that had logged in and were still open at the end, in the worst
-  block.
-- `STARVED`: no request was answered, nor a part of a file moved. `ERRORS`: requests failed.
-  `FAILED`: the server did not start, died, or answered wrongly. `NOT AVAILABLE`: it needs what
-  this machine has not. The words are below the table.";
+  block.";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

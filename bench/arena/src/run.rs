@@ -2,6 +2,7 @@
 //!
 //! A cell that goes wrong says so in its record and harms no other.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,14 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use loadgen::{Outcome, Phase, Plan};
 
+use crate::capacity;
 use crate::catalogue::Contestant;
 use crate::certificate::Certificate;
 use crate::contestant::Server;
 use crate::machine::Counting;
 use crate::progress::Progress;
-use crate::record::{Cell, Header, Writer};
+use crate::record::{Cell, Header, Run, Writer};
 use crate::sample::{Footprint, Used};
-use crate::stage::{self, Provision, Stage};
+use crate::shares;
+use crate::stage::{self, Service, Stage};
 use crate::syscalls::Watch;
 use crate::unit::Unit;
 use crate::verify::{Request, verify};
@@ -32,6 +35,9 @@ const COUNTING_WARM_UP_MS: u64 = 100;
 /// A request may be silent for the whole of a cell: starving is a finding, not an error.
 const PATIENCE_BEYOND_CELL: Duration = Duration::from_secs(5);
 
+/// What the load generator and the server's counters say of a cell, if it came to that.
+pub(crate) type Measured = (Option<Outcome>, Option<Used>);
+
 /// One cell to be measured: indices into the header's workloads and contestants.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Slot {
@@ -39,10 +45,12 @@ pub(crate) struct Slot {
     contestant: usize,
     block: u32,
     position: u32,
+    /// Whether it is the A/A twin.
+    twin: bool,
 }
 
-/// The order of a run: block after block, in each every workload, in each every contestant once,
-/// shuffled. A run cut short has thus measured something of everything.
+/// The order of a run: block after block, in each every workload, in each every contestant once
+/// and the twin of one, shuffled. A run cut short has thus measured something of everything.
 pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(header.seed);
     let mut slots = Vec::new();
@@ -52,35 +60,56 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
             if block > definition.blocks {
                 continue;
             }
-            let mut order: Vec<usize> = (0..header.contestants.len())
-                .filter(|&one| definition.is_for(&header.contestants[one]))
-                .collect();
+            let has_twin = header.twins.get(&definition.name);
+            let mut order: Vec<(usize, bool)> = Vec::new();
+            for (index, contestant) in header.contestants.iter().enumerate() {
+                if definition.is_for(contestant) {
+                    order.push((index, false));
+                    order.extend((has_twin == Some(&contestant.name)).then_some((index, true)));
+                }
+            }
             random.shuffle(&mut order);
-            slots.extend(order.into_iter().zip(1..).map(|(contestant, position)| Slot {
+            let slot = |((contestant, twin), position)| Slot {
                 workload,
                 contestant,
                 block,
                 position,
-            }));
+                twin,
+            };
+            slots.extend(order.into_iter().zip(1..).map(slot));
         }
     }
     slots
 }
 
-/// The time that a header's plan should take, in milliseconds.
-pub(crate) fn planned_ms(header: &Header) -> u64 {
-    schedule(header).iter().map(|slot| slot_ms(header, slot)).sum()
+/// What of a run's plan is not recorded yet.
+fn remaining(run: &Run) -> Vec<Slot> {
+    let header = &run.header;
+    let key = |cell: &Cell| (cell.workload.clone(), cell.contestant.clone(), cell.block, cell.twin);
+    let recorded: HashSet<_> = run.cells.iter().map(key).collect();
+    let is_recorded = |slot: &Slot| {
+        let workload = header.workloads[slot.workload].name.clone();
+        let contestant = header.contestants[slot.contestant].name.clone();
+        recorded.contains(&(workload, contestant, slot.block, slot.twin))
+    };
+    schedule(header).into_iter().filter(|slot| !is_recorded(slot)).collect()
+}
+
+/// How many cells of a run's plan are not recorded yet, and the milliseconds that they should take.
+pub(crate) fn planned(run: &Run) -> (usize, u64) {
+    let slots = remaining(run);
+    (slots.len(), slots.iter().map(|slot| slot_ms(&run.header, slot)).sum())
 }
 
 fn slot_ms(header: &Header, slot: &Slot) -> u64 {
     let workload = &header.workloads[slot.workload];
-    let counts = header.machine.syscalls == Some(Counting::Counted) && counts_here(slot);
+    let counts = header.machine.syscalls == Some(Counting::Counted) && counts_here(slot, workload);
     cell_ms(workload) + if counts { cell_ms(&counting(workload)) } else { 0 }
 }
 
 /// System calls are counted once for each contestant and workload.
-fn counts_here(slot: &Slot) -> bool {
-    slot.block == 1
+fn counts_here(slot: &Slot, workload: &Workload) -> bool {
+    slot.block == 1 && workload.capacity.is_none()
 }
 
 /// The workload for so long as it takes to count system calls, whose number hardly varies.
@@ -94,7 +123,9 @@ fn counting(workload: &Workload) -> Workload {
 
 fn cell_ms(workload: &Workload) -> u64 {
     let sessions = if workload.idle_ones_log_in() { workload.idle_connections as u64 } else { 0 };
-    workload.warm_up_ms + workload.duration_ms + OVERHEAD_MS + sessions * IDLE_LOGIN_MS
+    let trial_ms =
+        workload.warm_up_ms + workload.duration_ms + OVERHEAD_MS + sessions * IDLE_LOGIN_MS;
+    if workload.capacity.is_some() { capacity::planned_ms(trial_ms) } else { trial_ms }
 }
 
 /// Measures cell after cell until the plan is done or `stop` is set; the writer has what came out.
@@ -104,8 +135,8 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
         stage.prepare(workload)?;
     }
     let counts = header.machine.syscalls == Some(Counting::Counted);
-    let mut progress = Progress::new(planned_ms(&header));
-    for slot in schedule(&header) {
+    let mut progress = Progress::new(planned(writer.run()).1);
+    for slot in remaining(writer.run()) {
         let workload = &header.workloads[slot.workload];
         let contestant = &header.contestants[slot.contestant];
         let label = format!("{} · {}", workload.name, contestant.name);
@@ -113,7 +144,7 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
         // Contestants of a block meet the same arrivals, and those of the next meet others.
         let seed = header.seed.wrapping_add(slot.block.into());
         let mut cell = stage.cell(workload, contestant, &slot, seed, stop);
-        if counts && counts_here(&slot) && cell.outcome.is_some() {
+        if counts && counts_here(&slot, workload) && cell.outcome.is_some() {
             stage.count_syscalls(workload, contestant, seed, &mut cell, stop);
         }
         if stop.load(Ordering::SeqCst) {
@@ -145,23 +176,36 @@ impl Stage {
             contestant: contestant.name.clone(),
             block: slot.block,
             position: slot.position,
+            twin: slot.twin,
             failure: None,
             unavailable: None,
             faults: Vec::new(),
             syscalls: None,
+            capacity: None,
             outcome: None,
             used: None,
+            workers: None,
         };
-        let measured = self.with_server(workload, contestant, &mut cell.faults, |server| {
-            self.load(workload, server, seed, stop)
-        });
+        let measured = match workload.capacity {
+            None => self.with_server(workload, contestant, &mut cell.faults, |server| {
+                let (outcome, used) = self.load(workload, server, seed, stop)?;
+                Ok((Some(outcome), used))
+            }),
+            Some(bound) => self
+                .capacity(workload, contestant, bound, seed, &mut cell.faults, stop)
+                .map(|(found, confirmed)| {
+                    cell.capacity = Some(found);
+                    confirmed
+                }),
+        };
         match measured {
-            Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
+            Ok(measured) => (cell.outcome, cell.used) = measured,
             Err(error) if contestant.is_unavailable(&error) => {
                 cell.unavailable = Some(format!("{error:#}"));
             }
             Err(error) => cell.failure = Some(format!("{error:#}")),
         }
+        cell.workers = shares::read(&self.workers_file()).filter(|_| contestant.counts_workers);
         // Memory and disk stay bounded, and the next finds what this one found.
         if let Err(error) = self.clear(workload) {
             cell.faults.push(format!("what was stored cannot be removed: {error}"));
@@ -205,7 +249,7 @@ impl Stage {
     }
 
     /// Does something with a fresh server that has answered rightly, and ends it.
-    fn with_server<T>(
+    pub(crate) fn with_server<T>(
         &self,
         workload: &Workload,
         contestant: &Contestant,
@@ -214,18 +258,17 @@ impl Stage {
     ) -> anyhow::Result<T> {
         let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
         let book = workload.signs().then(stage::folder_of_a_book).transpose()?;
-        let provision = Provision {
+        let book = book.as_ref().map(|folder| folder.path().join("book"));
+        let service = Service {
+            protocol: workload.protocol,
+            root: &self.root(workload),
+            workers: workload.workers,
             backend: backend.as_ref().map(Server::address),
-            guestbook: book.as_ref().map(|folder| folder.path().join("book")),
+            guestbook: book.as_deref(),
+            cores: workload.cores,
             tls: workload.tls,
         };
-        let mut server = self.start(
-            workload.protocol,
-            contestant,
-            &self.root(workload),
-            workload.workers,
-            &provision,
-        )?;
+        let mut server = self.start(contestant, &service)?;
         let result = verify(server.address(), &Request::of(workload, &self.certificate))
             .context("it answers wrongly")
             .and_then(|()| act(&server));
@@ -240,7 +283,7 @@ impl Stage {
     }
 
     /// Loads a verified server and reads its counters around the measurement.
-    fn load(
+    pub(crate) fn load(
         &self,
         workload: &Workload,
         server: &Server,

@@ -23,13 +23,37 @@ use crate::workload::Workload;
 
 /// Files are served from memory where there is room: a disk's write-back comes when it likes and
 /// is not what is asked.
-const MEMORY: &str = "/dev/shm";
+pub(crate) const MEMORY: &str = "/dev/shm";
 /// What must be left in memory beside the files.
 const SPARE_BYTES: u64 = 256 << 20;
 /// Ports for servers that cannot be told to take a free one: below those that Linux gives to
 /// clients, where a connection to a port that nobody listens on yet could reach itself.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORTS_TRIED: usize = 100;
+
+/// What a server is to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Service<'a> {
+    pub(crate) protocol: Protocol,
+    /// The folder that it serves.
+    pub(crate) root: &'a Path,
+    pub(crate) workers: Option<usize>,
+    /// The server behind it.
+    pub(crate) backend: Option<SocketAddr>,
+    /// The database of `/guestbook`, which is written into.
+    pub(crate) guestbook: Option<&'a Path>,
+    /// So many processors instead of one.
+    pub(crate) cores: Option<usize>,
+    /// It is to show the stage's certificate.
+    pub(crate) tls: bool,
+}
+
+impl<'a> Service<'a> {
+    pub(crate) fn new(protocol: Protocol, root: &'a Path) -> Self {
+        let (workers, backend, guestbook, cores, tls) = (None, None, None, None, false);
+        Self { protocol, root, workers, backend, guestbook, cores, tls }
+    }
+}
 
 /// Where servers run and what they serve.
 pub(crate) struct Stage {
@@ -43,17 +67,6 @@ pub(crate) struct Stage {
     backend: Option<Contestant>,
     pub(crate) ready_deadline: Duration,
     pub(crate) stop_deadline: Duration,
-}
-
-/// What a server is given beside its folder.
-#[derive(Debug, Default)]
-pub(crate) struct Provision {
-    /// The server of `/backend`.
-    pub(crate) backend: Option<SocketAddr>,
-    /// The database of `/guestbook`, which is written into.
-    pub(crate) guestbook: Option<PathBuf>,
-    /// It is to show the stage's certificate.
-    pub(crate) tls: bool,
 }
 
 impl Stage {
@@ -103,8 +116,12 @@ impl Stage {
         if !workload.stores() {
             return Ok(());
         }
+        let retrieved = workload.file_bytes.map(|_| workload.path.trim_start_matches('/'));
         for entry in fs::read_dir(self.root(workload))? {
-            fs::remove_file(entry?.path())?;
+            let entry = entry?;
+            if retrieved.is_none_or(|name| entry.file_name() != name) {
+                fs::remove_file(entry.path())?;
+            }
         }
         Ok(())
     }
@@ -126,17 +143,16 @@ impl Stage {
     /// protocol, only what it replies.
     pub(crate) fn start(
         &self,
-        protocol: Protocol,
         contestant: &Contestant,
-        root: &Path,
-        workers: Option<usize>,
-        provision: &Provision,
+        service: &Service<'_>,
     ) -> anyhow::Result<Server> {
+        let Service { protocol, root, workers, backend, guestbook, cores, tls } = *service;
+        let cpus = self.placement.server_at(cores);
         if let Some(peer) = &contestant.peer {
-            return self.start_peer(protocol, contestant, peer, root);
+            return self.start_peer(protocol, contestant, peer, root, cpus);
         }
         let mut arguments = contestant.arguments.clone();
-        let takes_writes = protocol == Protocol::Ftp || provision.guestbook.is_some();
+        let takes_writes = protocol == Protocol::Ftp || guestbook.is_some();
         if takes_writes && !contestant.floor {
             arguments.push("--writable".to_owned());
         }
@@ -151,17 +167,25 @@ impl Stage {
         if let Some(workers) = workers.filter(|_| contestant.many_workers) {
             give("--workers", workers.to_string());
         }
-        if let Some(address) = provision.backend {
+        if let Some(address) = backend {
             give("--backend", address.to_string());
         }
-        if let Some(file) = &provision.guestbook {
+        if contestant.counts_workers {
+            give("--report-workers", self.workers_file().display().to_string());
+        }
+        if let Some(file) = guestbook {
             give("--guestbook", file.display().to_string());
         }
-        if provision.tls {
+        if tls {
             give("--tls-cert", self.certificate.file.display().to_string());
             give("--tls-key", self.certificate.key.display().to_string());
         }
-        self.launch(contestant, arguments, Ready::Line)
+        self.launch(contestant, arguments, Ready::Line, cpus)
+    }
+
+    /// Where a server with workers says at its end what each of them has had.
+    pub(crate) fn workers_file(&self) -> PathBuf {
+        self.folder.path().join("workers.csv")
     }
 
     /// The backend shares the client's processor, for it is part of the world outside the server.
@@ -172,7 +196,7 @@ impl Stage {
         Server::start(Launch {
             program: &contestant.program,
             arguments: arguments.map(str::to_owned).to_vec(),
-            cpu: self.placement.client,
+            cpus: self.placement.client.into_iter().collect(),
             // It is not what is asked about.
             accounting: &Accounting::Procfs,
             log: self.folder.path().join("backend.log"),
@@ -190,6 +214,7 @@ impl Stage {
         contestant: &Contestant,
         peer: &Peer,
         root: &Path,
+        cpus: Vec<usize>,
     ) -> anyhow::Result<Server> {
         let port = free_port()?;
         let folder = self.folder.path().join("peers").join(&contestant.name);
@@ -198,6 +223,7 @@ impl Stage {
             contestant,
             arguments,
             Ready::Greets(SocketAddr::from(([127, 0, 0, 1], port)), protocol),
+            cpus,
         )
     }
 
@@ -206,11 +232,12 @@ impl Stage {
         contestant: &Contestant,
         arguments: Vec<String>,
         ready: Ready,
+        cpus: Vec<usize>,
     ) -> anyhow::Result<Server> {
         Server::start(Launch {
             program: &contestant.program,
             arguments,
-            cpu: self.placement.server,
+            cpus,
             accounting: &self.accounting,
             log: self.folder.path().join(format!("{}.log", contestant.name)),
             ready,

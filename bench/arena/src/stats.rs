@@ -2,11 +2,14 @@
 //!
 //! A block is the unit: contestants are compared within it and resampled by it, never by request.
 
-/// Fewer blocks than this say too little for an interval; then ranges are compared.
-pub(crate) const BLOCKS_FOR_AN_INTERVAL: usize = 5;
-/// A difference below this is of no practical weight, however sure it is.
-pub(crate) const PRACTICAL_RATIO: f64 = 1.02;
+mod letters;
 
+use statrs::distribution::{ContinuousCDF as _, StudentsT};
+
+pub(crate) use self::letters::letters;
+
+/// Fewer blocks than this say too little for an interval.
+pub(crate) const BLOCKS_FOR_AN_INTERVAL: usize = 5;
 const RESAMPLES: usize = 2000;
 /// The resampling must be the same whenever a report is generated.
 const BOOTSTRAP_SEED: u64 = 0x0A2E_7A00;
@@ -26,7 +29,6 @@ pub(crate) struct Comparison {
     pub(crate) ratio: f64,
     /// The 95% bootstrap interval of `ratio`, where there are blocks enough.
     pub(crate) interval: Option<(f64, f64)>,
-    pub(crate) told_apart: bool,
 }
 
 /// One value a block, by block.
@@ -41,35 +43,109 @@ pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
 
 /// Compares two contestants over the blocks that both have; none when there is no such block.
 pub(crate) fn compare(first: &Blocks, second: &Blocks) -> Option<Comparison> {
-    let logs: Vec<f64> = paired(first, second).map(|(a, b)| (a / b).ln()).collect();
+    let logs = log_ratios(first, second);
     let ratio = median(&mut logs.clone())?.exp();
-    if logs.len() >= BLOCKS_FOR_AN_INTERVAL {
-        let (low, high) = bootstrap(&logs);
-        let excludes_one = low > 1.0 || high < 1.0;
-        let told_apart = excludes_one && ratio.max(1.0 / ratio) >= PRACTICAL_RATIO;
-        return Some(Comparison { ratio, interval: Some((low, high)), told_apart });
-    }
-    let a = spread(paired(first, second).map(|(a, _)| a))?;
-    let b = spread(paired(first, second).map(|(_, b)| b))?;
-    // A single block has no spread, so it tells nothing apart.
-    let overlap = logs.len() < 2 || (a.low <= b.high && b.low <= a.high);
-    let told_apart = !overlap && ratio.max(1.0 / ratio) >= PRACTICAL_RATIO;
-    Some(Comparison { ratio, interval: None, told_apart })
+    let interval = (logs.len() >= BLOCKS_FOR_AN_INTERVAL)
+        .then(|| bootstrap(|random| resampled_median(&logs, random)));
+    Some(Comparison { ratio, interval })
 }
 
-/// The 95% interval of the median ratio, from resampled blocks.
-fn bootstrap(logs: &[f64]) -> (f64, f64) {
+/// The same of two runs, whose blocks have nothing in common: the ratio of the medians, and blocks
+/// of each are drawn for themselves.
+pub(crate) fn compare_unpaired(first: &Blocks, second: &Blocks) -> Option<Comparison> {
+    let [first, second] = [first, second].map(logs);
+    let ratio = (median(&mut first.clone())? - median(&mut second.clone())?).exp();
+    let drawn = |random: &mut fastrand::Rng| {
+        resampled_median(&first, random) - resampled_median(&second, random)
+    };
+    let enough = first.len().min(second.len()) >= BLOCKS_FOR_AN_INTERVAL;
+    Some(Comparison { ratio, interval: enough.then(|| bootstrap(drawn)) })
+}
+
+/// How probable it is that two that are alike differ by so much, on average over the blocks that
+/// both have: Student's paired t test of the log-ratios, two-sided.
+///
+/// A bootstrap cannot tell: where all of five blocks agree, which one pair in sixteen of those that
+/// are alike does, every resample agrees, too.
+pub(crate) fn probability_if_alike(first: &Blocks, second: &Blocks) -> f64 {
+    let logs = log_ratios(first, second);
+    let (mean, squared_error) = mean(&logs);
+    student(mean, squared_error, logs.len() as f64 - 1.0)
+}
+
+/// The same of two runs, whose blocks have nothing in common: Welch's t test of the logarithms.
+pub(crate) fn probability_if_alike_unpaired(first: &Blocks, second: &Blocks) -> f64 {
+    let [first, second] = [first, second].map(logs);
+    let ((mean_of_first, a), (mean_of_second, b)) = (mean(&first), mean(&second));
+    let of = |error: f64, logs: &[f64]| error.powi(2) / (logs.len() as f64 - 1.0);
+    let freedom = (a + b).powi(2) / (of(a, &first) + of(b, &second));
+    student(mean_of_first - mean_of_second, a + b, freedom)
+}
+
+/// The mean and the square of its standard error.
+fn mean(logs: &[f64]) -> (f64, f64) {
+    let count = logs.len() as f64;
+    let mean = logs.iter().sum::<f64>() / count;
+    let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
+    (mean, squares / (count - 1.0) / count)
+}
+
+/// How probable it is that a mean that is zero in truth is so far from it, to either side.
+fn student(mean: f64, squared_error: f64, freedom: f64) -> f64 {
+    let t = (mean / squared_error.sqrt()).abs();
+    match StudentsT::new(0.0, 1.0, freedom) {
+        // A single block, or none, has no spread and so no such distribution.
+        Err(_) => 1.0,
+        Ok(_) if t.is_nan() => 1.0,
+        Ok(student) => 2.0 * student.sf(t),
+    }
+}
+
+/// Holm's correction (1979) of probabilities for their number: among those that remain under 5%,
+/// the chance that any is of two that are alike is under 5%.
+pub(crate) fn holm(probabilities: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
+    let mut corrected = vec![0.0; probabilities.len()];
+    let mut greatest = 0.0_f64;
+    for (rank, index) in order.into_iter().enumerate() {
+        let remaining = (probabilities.len() - rank) as f64;
+        greatest = greatest.max((probabilities[index] * remaining).min(1.0));
+        corrected[index] = greatest;
+    }
+    corrected
+}
+
+/// How far apart two are in a typical block, whichever is greater: the median over the blocks, as a
+/// ratio of at least 1.
+pub(crate) fn typical_ratio(first: &Blocks, second: &Blocks) -> Option<f64> {
+    let mut distances: Vec<f64> = log_ratios(first, second).into_iter().map(f64::abs).collect();
+    Some(median(&mut distances)?.exp())
+}
+
+/// Of the blocks in which there is anything.
+fn logs(blocks: &Blocks) -> Vec<f64> {
+    blocks.iter().filter(|(_, value)| *value > 0.0).map(|(_, value)| value.ln()).collect()
+}
+
+fn log_ratios(first: &Blocks, second: &Blocks) -> Vec<f64> {
+    paired(first, second).map(|(a, b)| (a / b).ln()).collect()
+}
+
+/// The 95% interval of a ratio whose logarithm is drawn from resampled blocks.
+fn bootstrap(mut log_ratio: impl FnMut(&mut fastrand::Rng) -> f64) -> (f64, f64) {
     let mut random = fastrand::Rng::with_seed(BOOTSTRAP_SEED);
-    let mut medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let mut resample: Vec<f64> =
-                (0..logs.len()).map(|_| logs[random.usize(..logs.len())]).collect();
-            median(&mut resample).expect("a resample is as long as its sample")
-        })
-        .collect();
-    medians.sort_by(f64::total_cmp);
-    let at = |share: f64| medians[(share * (RESAMPLES - 1) as f64).round() as usize].exp();
+    let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| log_ratio(&mut random)).collect();
+    drawn.sort_by(f64::total_cmp);
+    let at = |share: f64| drawn[(share * (RESAMPLES - 1) as f64).round() as usize].exp();
     (at(0.025), at(0.975))
+}
+
+/// The median of as many blocks, drawn from them with replacement; there must be some.
+fn resampled_median(logs: &[f64], random: &mut fastrand::Rng) -> f64 {
+    let mut resample: Vec<f64> =
+        (0..logs.len()).map(|_| logs[random.usize(..logs.len())]).collect();
+    median(&mut resample).expect("a resample is as long as its sample")
 }
 
 /// Values of the same block, positive ones only: a ratio needs both.
@@ -113,27 +189,75 @@ mod tests {
         let fast = blocks(&[1.0, 2.0, 4.0, 8.0, 16.0]);
         let comparison = compare(&slow, &fast).unwrap();
         assert!((comparison.ratio - 1.1).abs() < 1e-9);
-        assert!(comparison.told_apart);
-        // Too few blocks for an interval: only the ranges are left, and they overlap.
-        let few = compare(&slow[..3].to_vec(), &fast[..3].to_vec()).unwrap();
-        assert!(!few.told_apart && few.interval.is_none());
+        assert!(probability_if_alike(&slow, &fast) < 1e-6);
+        assert_eq!(compare(&slow[..3].to_vec(), &fast).unwrap().interval, None);
+    }
+
+    #[test]
+    fn between_runs_nothing_pairs_the_machine_away() {
+        let slow = blocks(&[1.1, 2.2, 4.4, 8.8, 17.6]);
+        let fast = blocks(&[1.0, 2.0, 4.0, 8.0, 16.0]);
+        let comparison = compare_unpaired(&slow, &fast).unwrap();
+        let (low, high) = comparison.interval.unwrap();
+        assert!((comparison.ratio - 1.1).abs() < 1e-9 && low < 0.5 && high > 2.0);
+        assert!(probability_if_alike_unpaired(&slow, &fast) > 0.5);
+        assert!(probability_if_alike_unpaired(&slow[..1].to_vec(), &fast) > 0.99);
+        assert_eq!(compare_unpaired(&Blocks::new(), &fast), None);
     }
 
     #[test]
     fn a_difference_that_changes_its_sign_is_none() {
         let one = blocks(&[1.0, 1.2, 1.0, 1.2, 1.0, 1.2]);
         let other = blocks(&[1.2, 1.0, 1.2, 1.0, 1.2, 1.0]);
-        let comparison = compare(&one, &other).unwrap();
-        let (low, high) = comparison.interval.unwrap();
+        let (low, high) = compare(&one, &other).unwrap().interval.unwrap();
         assert!(low < 1.0 && high > 1.0);
-        assert!(!comparison.told_apart);
+        assert!(probability_if_alike(&one, &other) > 0.99);
+        assert!(probability_if_alike(&one, &one) > 0.99);
+    }
+
+    /// What R says of a family of contestants, of each pair in the order 1-2, 1-3, 2-3, and so on.
+    #[derive(serde::Deserialize)]
+    struct Experiment {
+        values: Vec<Vec<f64>>,
+        alike: Vec<f64>,
+        /// The same for the pairs as two runs.
+        unpaired: Vec<f64>,
+        corrected: Vec<f64>,
+        letters: Vec<String>,
+        /// Of the median ratio of the first two.
+        interval: (f64, f64),
     }
 
     #[test]
-    fn a_sure_difference_of_no_weight_is_none() {
-        let one = blocks(&[1.01; 6]);
-        let other = blocks(&[1.0; 6]);
-        assert!(!compare(&one, &other).unwrap().told_apart);
+    fn r_says_the_same() {
+        let fixture = include_str!("stats/fixtures/comparisons.json");
+        let experiments: Vec<Experiment> = serde_json::from_str(fixture).unwrap();
+        assert!(!experiments.is_empty());
+        let near = |ours: &[f64], theirs: &[f64]| {
+            let is_near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * b.abs();
+            assert!(ours.len() == theirs.len() && ours.iter().zip(theirs).all(is_near));
+        };
+        for experiment in experiments {
+            let of: Vec<Blocks> = experiment.values.iter().map(|one| blocks(one)).collect();
+            let pairs: Vec<(usize, usize)> =
+                (0..of.len()).flat_map(|a| (a + 1..of.len()).map(move |b| (a, b))).collect();
+            let alike = pairs.iter().map(|&(a, b)| probability_if_alike(&of[a], &of[b]));
+            let alike: Vec<f64> = alike.collect();
+            near(&alike, &experiment.alike);
+            let unpaired =
+                pairs.iter().map(|&(a, b)| probability_if_alike_unpaired(&of[a], &of[b]));
+            near(&unpaired.collect::<Vec<f64>>(), &experiment.unpaired);
+            let corrected = holm(&alike);
+            near(&corrected, &experiment.corrected);
+            let told_apart = |a, b| {
+                let index = pairs.iter().position(|&pair| pair == (a, b)).unwrap();
+                corrected[index] < 0.05
+            };
+            assert_eq!(letters(of.len(), told_apart), experiment.letters);
+            if let Some((low, high)) = compare(&of[0], &of[1]).unwrap().interval {
+                near(&[low, high], &[experiment.interval.0, experiment.interval.1]);
+            }
+        }
     }
 
     #[test]
@@ -142,7 +266,7 @@ mod tests {
         let other = vec![(2, 1.0), (3, 9.0), (1, 0.0)];
         let comparison = compare(&one, &other).unwrap();
         assert!((comparison.ratio - 2.0).abs() < 1e-9);
-        assert!(!comparison.told_apart, "one block has no spread");
+        assert!(probability_if_alike(&one, &other) > 0.99, "one block has no spread");
         assert_eq!(compare(&one, &vec![(7, 1.0)]), None);
     }
 }

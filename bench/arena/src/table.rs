@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 
 use loadgen::{BUSY_MAX, Class, Outcome, Sessions, Word};
 
+use crate::capacity::{self, Capacity};
 use crate::catalogue::Contestant;
+use crate::ranking::{Ranking, twin_remark};
 use crate::record::{Cell, Run};
 use crate::sample::{Footprint, Used};
 use crate::stats::{Blocks, Spread, compare, spread};
@@ -18,7 +20,7 @@ use crate::workload::Workload;
 const OVERFLOWED: &str = "some listen queue of this machine overflowed meanwhile \
                           (the counter is the kernel's, not this server's)";
 /// What stands where there is nothing to print.
-const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// Whether a cell's numbers may be printed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -50,8 +52,8 @@ pub(crate) struct Table {
 /// A contestant's cells under one workload.
 pub(crate) struct Line<'a> {
     pub(crate) contestant: &'a Contestant,
-    workload: &'a Workload,
-    cells: Vec<&'a Cell>,
+    pub(crate) workload: &'a Workload,
+    pub(crate) cells: Vec<&'a Cell>,
 }
 
 /// What a line is compared with.
@@ -60,17 +62,14 @@ struct Yardsticks<'a> {
     floor: Option<&'a Line<'a>>,
     /// The best of ours, where there are servers of other people.
     ours: Option<&'a Line<'a>>,
+    /// The letters that it shares with those that it is not told apart from.
+    letters: String,
 }
 
 /// The lines of a workload in the order of a table, without those that were not run. Where servers
 /// of other people are among them they are ranked.
 pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
-    let of = |contestant: &'a Contestant| {
-        let is_of =
-            |cell: &&Cell| cell.workload == workload.name && cell.contestant == contestant.name;
-        Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
-    };
-    let all = run.header.contestants_of(workload).map(of);
+    let all = run.header.contestants_of(workload).map(|one| line(run, workload, one, false));
     let mut lines: Vec<Line<'a>> = all.filter(|line| !line.cells.is_empty()).collect();
     if lines.iter().any(|line| line.contestant.is_peer()) {
         let rank = |line: &Line<'_>| (line.contestant.floor, line.standing().unwrap_or(f64::MAX));
@@ -82,8 +81,31 @@ pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
     lines
 }
 
+fn line<'a>(
+    run: &'a Run,
+    workload: &'a Workload,
+    contestant: &'a Contestant,
+    twin: bool,
+) -> Line<'a> {
+    let is_of = |cell: &&Cell| {
+        let of_both = cell.workload == workload.name && cell.contestant == contestant.name;
+        of_both && cell.twin == twin
+    };
+    Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
+}
+
+/// The contestant of a workload that was measured twice in each block, and its A/A twin.
+pub(crate) fn twin<'a>(run: &'a Run, workload: &'a Workload) -> Option<[Line<'a>; 2]> {
+    let name = run.header.twins.get(&workload.name)?;
+    let contestant = run.header.contestants.iter().find(|one| one.name == *name)?;
+    Some([false, true].map(|twin| line(run, workload, contestant, twin)))
+}
+
 /// The table of one workload.
 pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
+    if workload.capacity.is_some() {
+        return capacity::table(run, workload);
+    }
     let lines = lines(run, workload);
     let mut columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
     if lines.iter().any(|line| line.syscalls().is_some()) {
@@ -93,22 +115,30 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
         });
         columns.insert(after, column);
     }
+    if lines.iter().any(|line| line.p99_beside().next().is_some()) {
+        let is_p99 = |(name, _): &Column| [RESPONSE_P99, "p99 µs"].contains(name);
+        let after = columns.iter().position(is_p99).map_or(columns.len(), |at| at + 1);
+        columns.insert(after, ("beside p99 µs", |line, _| line.p99_beside_text()));
+    }
     let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
     // They are ranked, and serving few is cheap but no yardstick.
     let ours = ours.find(|line| line.served_all() && line.standing().is_some());
+    let ranking = Ranking::of(run, workload, Line::standings);
+    let letters: BTreeMap<&str, String> = ranking.letters().collect();
     let rows = lines
         .iter()
         .map(|line| {
+            let letters = letters.get(&*line.name()).map_or(NOTHING, |letters| letters).to_owned();
             let floor = lines
                 .iter()
                 .find(|other| other.contestant.floor && other.contestant.io == line.contestant.io);
-            let yardsticks = Yardsticks { floor, ours };
+            let yardsticks = Yardsticks { floor, ours, letters };
             columns.iter().map(|(_, cell)| cell(line, &yardsticks)).collect()
         })
         .collect();
     let mut remarks: Vec<String> = lines.iter().flat_map(Line::remarks).collect();
     remarks.extend(lines.iter().flat_map(Line::beside));
-    remarks.extend(not_told_apart(&lines, Unit::of(workload)));
+    remarks.extend(twin_remark(run, workload, &ranking));
     Table { columns: columns.into_iter().map(|(name, _)| name).collect(), rows, remarks }
 }
 
@@ -121,6 +151,8 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         ("architecture", |line, _| line.name()),
         (unit.cost_column(), |line, _| line.cost_text()),
     ];
+    let group: Column = (GROUP, |_, yardsticks| yardsticks.letters.clone());
+    columns.extend((!workload.idle_ones_log_in()).then_some(group));
     let ratio: Column = ("× best of ours", |line, yardsticks| {
         let ours = yardsticks.ours.map(Line::standings);
         let ratio = ours.and_then(|ours| compare(&line.standings(), &ours));
@@ -148,14 +180,15 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         columns.extend(OPEN_COLUMNS);
     } else {
         columns.push(("p50 µs", |line, _| middle(line.latency(|one| one.service_us.p50))));
-        columns.push(("p99 µs", |line, _| middle(line.latency(|one| one.service_us.p99))));
+        columns.push(("p99 µs", |line, _| middle(line.p99())));
         columns.push(("served", |line, _| line.served_text()));
     }
     columns.push((SWITCHES, |line, _| line.switches_text()));
     columns.push(("PSS MiB", |line, _| middle(line.footprint(|one| mib(one.pss_bytes)))));
     if workload.idle_ones_log_in() {
         columns.push(("idle held", |line, _| line.idle_text()));
-        columns.push(("KiB/session", |line, _| line.memory_text()));
+        columns.push((SESSION_MEMORY, |line, _| line.memory_text()));
+        columns.push(group);
         columns.extend(peers.then_some(ratio));
     } else if workload.idle_connections > 0 {
         columns.push(("KiB/connection", |line, _| line.memory_text()));
@@ -174,8 +207,18 @@ const OPEN_COLUMNS: [Column; 6] = [
     ("shed", |line, _| line.most(|outcome| outcome.shed)),
     ("never served", |line, _| line.most(|outcome| outcome.connections_never_served as u64)),
 ];
+/// Behind the column that ranks: rows that share a letter are not told apart by it.
+pub(crate) const GROUP: &str = "group";
 /// Behind it stand the system calls, where they were counted.
 const SWITCHES: &str = "switches/request";
+/// The growth of the memory for each idle session.
+const SESSION_MEMORY: &str = "KiB/session";
+
+/// The column with the number that ranks.
+pub(crate) fn ranking_column(workload: &Workload) -> &'static str {
+    if workload.idle_ones_log_in() { SESSION_MEMORY } else { Unit::of(workload).cost_column() }
+}
+
 /// What an open loop is ranked by beside the CPU.
 pub(crate) const RESPONSE_P99: &str = "response p99 µs";
 
@@ -185,7 +228,8 @@ pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
         return Verdict::Unavailable;
     }
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
-        return Verdict::Failed;
+        // Where no rate held there is no outcome.
+        return if cell.capacity.is_some() { Verdict::Starved } else { Verdict::Failed };
     };
     if outcome.classes().any(|class| !class.errors.is_empty()) {
         Verdict::Errors
@@ -232,9 +276,19 @@ impl Line<'_> {
     }
 
     /// The same, which the server could exceed where the client was what was measured.
-    fn reached(&self) -> Blocks {
+    pub(crate) fn reached(&self) -> Blocks {
         let unit = Unit::of(self.workload);
         self.blocks(Verdict::ClientBound, |outcome, _| unit.speed_of(outcome))
+    }
+
+    /// Processors that the server used on average, by block.
+    pub(crate) fn processors_used(&self) -> Blocks {
+        self.blocks(Verdict::ClientBound, |_, used| Some(used.cpu_s / used.cpu_window_s))
+    }
+
+    /// CPU of the load generator for each request, in µs by block.
+    pub(crate) fn client_cost(&self) -> Blocks {
+        self.blocks(Verdict::ClientBound, |outcome, _| Some(outcome.client_cpu_us_per_request))
     }
 
     /// Open loop: requests a second that were due, by block.
@@ -242,13 +296,43 @@ impl Line<'_> {
         self.blocks(Verdict::ClientBound, |outcome, _| outcome.rate_intended_per_s)
     }
 
+    /// The memory of the tree under load, in bytes by block.
+    pub(crate) fn footprints(&self) -> Blocks {
+        self.footprint(|footprint| footprint.pss_bytes as f64)
+    }
+
+    /// What was found of the capacity, by block.
+    pub(crate) fn capacities(&self) -> impl Iterator<Item = (u32, &Capacity)> {
+        self.cells.iter().filter_map(|cell| Some((cell.block, cell.capacity.as_ref()?)))
+    }
+
+    /// The rates that held, by block.
+    pub(crate) fn held(&self) -> Blocks {
+        self.capacities().filter_map(|(block, found)| Some((block, found.held_per_s?))).collect()
+    }
+
+    /// A figure of each run that confirmed a capacity.
+    pub(crate) fn at_the_end(&self, of: fn(&Outcome) -> f64) -> Blocks {
+        self.blocks(Verdict::ClientBound, |outcome, _| Some(of(outcome)))
+    }
+
     /// Response time at the 99th percentile by block, where it means something.
     pub(crate) fn response_p99(&self) -> Blocks {
         self.latency(|outcome| outcome.response_us.p99)
     }
 
+    /// The latency of one request in a hundred or less, by block: of the response where there is a
+    /// schedule, else of the service.
+    pub(crate) fn p99(&self) -> Blocks {
+        if self.workload.is_open() {
+            self.response_p99()
+        } else {
+            self.latency(|outcome| outcome.service_us.p99)
+        }
+    }
+
     /// What it is ranked by: the memory of an idle session where that is asked, else the CPU.
-    fn standings(&self) -> Blocks {
+    pub(crate) fn standings(&self) -> Blocks {
         if self.workload.idle_ones_log_in() { self.memory() } else { self.cost() }
     }
 
@@ -256,7 +340,7 @@ impl Line<'_> {
         spread(self.standings().into_iter().map(|(_, value)| value)).map(|spread| spread.median)
     }
 
-    fn verdict(&self, cell: &Cell) -> Verdict {
+    pub(crate) fn verdict(&self, cell: &Cell) -> Verdict {
         verdict(cell, self.workload)
     }
 
@@ -285,13 +369,13 @@ impl Line<'_> {
     }
 
     /// A latency, or the word that says why there is none.
-    fn latency_text(&self, of: fn(&Outcome) -> f64) -> String {
+    pub(crate) fn latency_text(&self, of: fn(&Outcome) -> f64) -> String {
         let blocks = self.latency(of);
         if blocks.is_empty() { self.worst().code().to_owned() } else { middle(blocks) }
     }
 
     /// Of the block in which there were most.
-    fn most(&self, of: fn(&Outcome) -> u64) -> String {
+    pub(crate) fn most(&self, of: fn(&Outcome) -> u64) -> String {
         let counts = self.blocks(Verdict::Starved, |outcome, _| Some(of(outcome) as f64));
         let most = spread(counts.into_iter().map(|(_, count)| count)).map(|spread| spread.high);
         most.map_or(NOTHING.to_owned(), |count| count.to_string())
@@ -371,6 +455,29 @@ impl Line<'_> {
         }
     }
 
+    /// Response time at the 99th percentile of each class beside the first whose clients do no harm.
+    fn p99_beside(&self) -> impl Iterator<Item = String> {
+        let counting = |cell: &&&Cell| self.verdict(cell) <= Verdict::Starved;
+        (0..self.workload.beside.len()).filter_map(move |class| {
+            let outcomes = self.cells.iter().filter(counting);
+            let outcomes = outcomes.filter_map(|cell| cell.outcome.as_ref()?.beside.get(class));
+            let harmless = outcomes.filter(|outcome| outcome.sessions.is_none());
+            let values = harmless.map(|outcome| match outcome.requests {
+                0 => f64::INFINITY,
+                _ => outcome.response_us.p99,
+            });
+            spread(values).map(|spread| match spread.median {
+                infinite if infinite.is_infinite() => "no reply".to_owned(),
+                median => number(median),
+            })
+        })
+    }
+
+    fn p99_beside_text(&self) -> String {
+        let values: Vec<String> = self.p99_beside().collect();
+        if values.is_empty() { NOTHING.to_owned() } else { values.join(", ") }
+    }
+
     /// System calls for each request or megabyte, from the first cell that has them.
     fn syscalls(&self) -> Option<f64> {
         self.cells.iter().find_map(|cell| cell.syscalls)
@@ -386,8 +493,19 @@ impl Line<'_> {
         worst.map_or(NOTHING.to_owned(), |(served, offered)| format!("{served}/{offered}"))
     }
 
-    /// What went wrong, the same words once with the blocks they are of.
+    /// What went wrong, and what the load generator objects to.
     fn remarks(&self) -> Vec<String> {
+        let objections = self.workload.is_open().then(|| self.objections());
+        self.told(objections.into_iter().flatten())
+    }
+
+    /// What went wrong.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        self.told(std::iter::empty())
+    }
+
+    /// What went wrong and some objections, the same words once with the blocks they are of.
+    fn told(&self, objections: impl Iterator<Item = (String, String)>) -> Vec<String> {
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
         let mut note = |words: String, block: String| match found
             .iter_mut()
@@ -401,10 +519,8 @@ impl Line<'_> {
                 note(words, cell.block.to_string());
             }
         }
-        if self.workload.is_open() {
-            for (words, block) in self.objections() {
-                note(words, block);
-            }
+        for (words, block) in objections {
+            note(words, block);
         }
         let name = self.name();
         let all = self.cells.len();
@@ -513,32 +629,6 @@ fn words(cell: &Cell, workload: &Workload) -> Vec<String> {
     words
 }
 
-/// The pairs of contestants whose CPU per request is the same for all that can be said.
-fn not_told_apart(lines: &[Line<'_>], unit: Unit) -> Option<String> {
-    let by = format!("By CPU per {}", unit.name());
-    let ranked: Vec<(String, Blocks)> = lines
-        .iter()
-        .filter(|line| !line.contestant.floor)
-        .map(|line| (line.name(), line.cost()))
-        .filter(|(_, blocks)| !blocks.is_empty())
-        .collect();
-    let mut pairs = Vec::new();
-    for (index, (name, blocks)) in ranked.iter().enumerate() {
-        for (other, others) in &ranked[index + 1..] {
-            if compare(blocks, others).is_none_or(|comparison| !comparison.told_apart) {
-                pairs.push(format!("{name} and {other}"));
-            }
-        }
-    }
-    let all = ranked.len() * ranked.len().saturating_sub(1) / 2;
-    match (ranked.len(), pairs.len()) {
-        (0 | 1, _) => None,
-        (_, 0) => Some(format!("{by} all are told apart.")),
-        (_, some) if some == all && all > 1 => Some(format!("{by} none are told apart.")),
-        _ => Some(format!("{by} not told apart: {}.", pairs.join("; "))),
-    }
-}
-
 impl Verdict {
     /// What is printed instead of a number.
     pub(crate) fn code(self) -> &'static str {
@@ -556,12 +646,33 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// All that void something, and what.
+    pub(crate) const VOIDS: [(Self, &str); 8] = [
+        (
+            Self::ClientBound,
+            "the client was busy for 80% of the time or more, so that throughput and latency are \
+             its own, and the server's throughput is that or more; CPU per request counts",
+        ),
+        (Self::NonStationary, "the latencies mean nothing, for there was no steady state"),
+        (Self::Noisy, "the latencies mean nothing, for the machine disturbed the client"),
+        (Self::UnderSampled, "the latencies mean nothing, for there were too few replies"),
+        (
+            Self::Starved,
+            "no request was answered, nor a part of a file moved; what the server held counts",
+        ),
+        (Self::Errors, "requests failed; nothing counts"),
+        (Self::Failed, "the server did not start, died, or answered wrongly; nothing counts"),
+        (Self::Unavailable, "it needs what this machine has not"),
+    ];
+}
+
 fn per_request(amount: f64, window_s: f64, outcome: &Outcome) -> Option<f64> {
     let value = amount / window_s / outcome.rate_per_s;
     value.is_finite().then_some(value)
 }
 
-fn middle(blocks: Blocks) -> String {
+pub(crate) fn middle(blocks: Blocks) -> String {
     let spread = spread(blocks.into_iter().map(|(_, value)| value));
     spread.map_or(NOTHING.to_owned(), |spread| number(spread.median))
 }

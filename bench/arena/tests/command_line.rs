@@ -72,6 +72,13 @@ fn a_mistake_on_the_command_line_is_told_in_one_line() {
 }
 
 #[test]
+fn work_that_no_server_can_do_is_refused_before_anything_is_measured() {
+    let busy = ["advise", "--connections", "10", "--rate", "3000", "--cpu-us", "500"];
+    check(&busy, "keep 1.50 processors busy, and the server has 1");
+    check(&["advise", "--connections", "10", "--rate", "0"], "give requests a second");
+}
+
+#[test]
 fn outside_the_repository_one_line_says_where_to_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut arena = Command::new(env!("CARGO_BIN_EXE_arena"));
@@ -89,6 +96,39 @@ fn results_without_a_run_are_told_how_to_get_one() {
     check(&["report", "--results", &path], "make one with `arena run`");
 }
 
+#[test]
+fn a_run_that_is_not_recorded_cannot_be_compared() {
+    check(&["diff", "yesterday", "today"], "no recorded run yesterday, neither a folder nor");
+    check(&["diff", "yesterday"], "required arguments were not provided");
+}
+
+#[test]
+fn what_cannot_be_resumed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    check(&["run", "--resume", "--out", &path], "is whole; nothing to resume");
+    check(&["run", "--resume", "yesterday"], "no recorded run yesterday, neither a folder nor");
+    check(&["run", "--resume", "--blocks", "3"], "cannot be used with");
+    check(&["run", "--full", "--workload", "churn"], "cannot be used with");
+}
+
+#[test]
+fn a_run_in_a_format_that_is_not_known_is_told_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("20200101T000000Z-quick");
+    fs::create_dir(&run).unwrap();
+    let path = folder.path().display().to_string();
+    for (text, expected) in [
+        ("{\"format\": 7}", "machine.json: its format is 7, this program reads 1; use the program"),
+        ("{\"form", "machine.json: EOF while parsing"),
+        ("{\"format\": 1}", "machine.json: missing field `started`"),
+    ] {
+        fs::write(run.join("machine.json"), text).unwrap();
+        check(&["report", "--results", &path], expected);
+        check(&["diff", &run.display().to_string(), "other"], expected);
+    }
+}
+
 /// No number in the committed report was typed by hand.
 #[test]
 fn the_committed_report_is_what_its_records_say_byte_for_byte() {
@@ -97,10 +137,16 @@ fn the_committed_report_is_what_its_records_say_byte_for_byte() {
     let copied = Command::new("cp").arg("-r").arg(committed).arg(folder.path()).status().unwrap();
     assert!(copied.success());
     let results = folder.path().join("results");
-    let before = fs::read_to_string(results.join("README.md")).unwrap();
-    fs::remove_file(results.join("README.md")).unwrap();
+    let files = ["README.md", "report.html", "heat-map.svg"].map(|name| results.join(name));
+    let before = files.each_ref().map(|file| fs::read_to_string(file).unwrap());
+    for file in &files {
+        fs::remove_file(file).unwrap();
+    }
     let mut report = Command::new(env!("CARGO_BIN_EXE_arena"));
     let status = report.arg("report").arg("--results").arg(&results).status().unwrap();
     assert!(status.success());
-    assert!(fs::read_to_string(results.join("README.md")).unwrap() == before);
+    for (file, before) in files.iter().zip(before) {
+        let is_alike = fs::read_to_string(file).unwrap() == before;
+        assert!(is_alike, "{}: run `make report`", file.display());
+    }
 }

@@ -65,6 +65,7 @@ pub struct Session {
     sent: usize,
     pub(super) state: State,
     phase: u32,
+    commands: u32,
     control: Control,
     /// What is said when the session ends of its own accord.
     pub(super) farewell: Option<&'static str>,
@@ -134,6 +135,7 @@ impl Session {
             sent: 0,
             state: State::Command,
             phase: 0,
+            commands: 0,
             control: Control::Open,
             farewell: None,
             login: Login::None,
@@ -298,6 +300,7 @@ impl Session {
                 // It may be a password.
                 let line = Zeroizing::new(line);
                 self.next_phase();
+                self.commands = self.commands.wrapping_add(1);
                 self.command(&line);
             } else if self.control == Control::Open {
                 break;
@@ -329,6 +332,7 @@ impl Session {
             && self.lines.peek().next().is_some_and(|line| is(line, Verb::Status))
         {
             self.lines.next();
+            self.commands = self.commands.wrapping_add(1);
             let moved = transfer.moved();
             self.say("211-A transfer is running.");
             self.say(&format!(" {moved} bytes so far."));
@@ -389,6 +393,10 @@ impl crate::session::Session for Session {
             _ => idle,
         };
         Deadline { phase: self.phase, limit }
+    }
+
+    fn requests(&self) -> u32 {
+        self.commands
     }
 
     fn has_last_words(&self) -> bool {

@@ -50,6 +50,7 @@ pub struct Session {
     pub(super) persistence: Persistence,
     pub(super) ending: Ending,
     phase: u32,
+    requests: u32,
 }
 
 /// What is done once `output` has been sent.
@@ -102,6 +103,7 @@ impl Session {
             persistence: Persistence::Implied,
             ending: Ending::No,
             phase: 0,
+            requests: 0,
         }
     }
 
@@ -194,6 +196,7 @@ impl Session {
                 _ => match request::parse(rest) {
                     Parsed::Partial => break,
                     Parsed::Request(request) => {
+                        self.requests = self.requests.wrapping_add(1);
                         used += request.head_length;
                         self.answer(request, &date);
                     }
@@ -277,6 +280,10 @@ impl Session {
 }
 
 impl crate::session::Session for Session {
+    fn requests(&self) -> u32 {
+        self.requests
+    }
+
     fn has_last_words(&self) -> bool {
         matches!(self.doing, Doing::Parse) && self.ending != Ending::No
     }

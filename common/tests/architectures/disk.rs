@@ -39,7 +39,7 @@ impl Drop for SmallDisk {
 }
 
 /// `None`, with the reason said, unless a test can be done on this machine. In CI it must be.
-fn skip_unless(possible: bool, reason: &str) -> Option<()> {
+pub(crate) fn skip_unless(possible: bool, reason: &str) -> Option<()> {
     assert!(possible || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{reason}");
     if !possible {
         eprintln!("SKIPPED: {reason}");

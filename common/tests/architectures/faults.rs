@@ -10,7 +10,8 @@ use socket2::SockRef;
 use std::time::Duration;
 
 use crate::support::{
-    Dialogue, Server, architectures, eventually, names, on_every_architecture, pattern, read_to_end,
+    Dialogue, Server, architectures, eventually, names, on_every_architecture, pattern,
+    read_to_end, variants,
 };
 
 /// Closes with a reset, as a client that crashes does.
@@ -140,7 +141,7 @@ fn a_client_above_the_limit_is_told_so() {
     for architecture in architectures() {
         // Who has one process or thread for each connection counts them; a pool of workers has its
         // own limit.
-        if architecture.has_many_workers || !architecture.concurrent {
+        if architecture.has_one_each || !architecture.concurrent {
             continue;
         }
         let server = Server::start(&architecture, &["--max-connections", "1"]);
@@ -158,24 +159,67 @@ fn a_client_above_the_limit_is_told_so() {
     }
 }
 
+/// Whoever has workers that are processes has children before there is a client.
 #[test]
-fn preforking_replaces_a_worker_that_is_killed() {
-    let known = architectures();
-    let preforking = known.iter().find(|known| known.name == "preforking").unwrap();
-    let server = Server::start(preforking, &["--workers", "4"]);
-    let path = format!("/proc/{0}/task/{0}/children", server.pid());
-    let workers = || -> Vec<i32> {
-        let listed = std::fs::read_to_string(&path).unwrap();
-        listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-    };
-    eventually("four workers are there", || (workers().len() == 4).then_some(()));
-    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        let victim = workers()[0];
-        kill(Pid::from_raw(victim), signal).unwrap();
-        eventually("the worker is replaced", || {
-            (workers().len() == 4 && !workers().contains(&victim)).then_some(())
-        });
+fn a_worker_process_that_is_killed_is_replaced_and_takes_only_its_own_connections() {
+    for architecture in architectures().into_iter().chain(variants()) {
+        if !architecture.has_many_workers {
+            continue;
+        }
+        let server = Server::start(&architecture, &["--workers", "4"]);
+        let path = format!("/proc/{0}/task/{0}/children", server.pid());
+        let workers = || -> Vec<i32> {
+            let listed = std::fs::read_to_string(&path).unwrap();
+            listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+        };
+        let all_there = || {
+            let workers = workers();
+            (workers.len() == 4 || workers.is_empty()).then_some(workers)
+        };
+        // A server of threads has none; one of processes makes them before it takes anybody.
         drop(Dialogue::login(&server));
+        if eventually("four workers are there", all_there).is_empty() {
+            continue;
+        }
+        eprintln!("── {}", architecture.name);
+        for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+            // Of those that have one each, others may wait for a worker that somebody has.
+            let count = if architecture.has_one_each { 1 } else { 3 };
+            let clients: Vec<_> = (0..count).map(|_| Dialogue::login(&server)).collect();
+            let victim = workers()[0];
+            let own = connections(victim, server.port());
+            kill(Pid::from_raw(victim), signal).unwrap();
+            eventually("the worker is replaced", || {
+                // One that waits for its turn leaves when that comes.
+                if architecture.has_many_workers && signal == Signal::SIGTERM {
+                    drop(std::net::TcpStream::connect(server.address));
+                }
+                (workers().len() == 4 && !workers().contains(&victim)).then_some(())
+            });
+            let lost = clients.iter().filter(|client| !client.is_silent()).count();
+            assert_eq!(lost, own, "{}: as many are lost as it had", architecture.name);
+            for mut client in clients.into_iter().filter(Dialogue::is_silent) {
+                client.send("NOOP\r\n");
+                client.expect("200");
+            }
+            for _ in 0..8 {
+                drop(Dialogue::login(&server));
+            }
+        }
+        server.leave();
     }
-    server.leave();
+}
+
+/// How many clients of that port a process has.
+fn connections(pid: i32, port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let port = format!(":{port:04X}");
+    let sockets: Vec<String> = rows
+        .filter(|fields| fields[1].ends_with(&port) && fields[3] == "01")
+        .map(|fields| format!("socket:[{}]", fields[9]))
+        .collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| sockets.iter().any(|socket| link.as_os_str() == &**socket)).count()
 }

@@ -1,9 +1,12 @@
 //! Finds the architectures, starts and stops their servers, and makes the folders that they serve.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,12 +24,29 @@ pub(crate) struct Architecture {
     pub(crate) name: String,
     pub(crate) about: String,
     pub(crate) concurrent: bool,
+    /// Whether it takes `--workers`.
     pub(crate) has_many_workers: bool,
+    /// Whether each of them has one connection at a time.
+    pub(crate) has_one_each: bool,
     program: PathBuf,
+    /// Its own, that make a variant.
+    pub(crate) arguments: Vec<String>,
 }
 
-/// Every architecture, from cargo's metadata.
+/// Every architecture that this machine has what it needs for, from cargo's metadata; only those
+/// that the variable ARCHITECTURES names, if it is there.
 pub(crate) fn architectures() -> Vec<Architecture> {
+    FOUND.iter().filter(|one| one.arguments.is_empty()).cloned().collect()
+}
+
+/// Their variants likewise.
+pub(crate) fn variants() -> Vec<Architecture> {
+    FOUND.iter().filter(|one| !one.arguments.is_empty()).cloned().collect()
+}
+
+static FOUND: LazyLock<Vec<Architecture>> = LazyLock::new(found);
+
+fn found() -> Vec<Architecture> {
     let metadata = cargo_metadata::MetadataCommand::new()
         .no_deps()
         .other_options(vec!["--offline".to_owned()])
@@ -41,17 +61,33 @@ pub(crate) fn architectures() -> Vec<Architecture> {
             let name = package.name.to_string();
             let program = folder.join(&name);
             assert!(program.exists(), "{} is not built: make build", program.display());
-            Some(Architecture {
-                concurrent: declared["concurrent"] == true,
+            let architecture = Architecture {
+                concurrent: declared["concurrent"] != false,
                 about: package.description.clone().unwrap_or_default(),
-                has_many_workers: declared["workers"] == "many",
+                has_many_workers: declared["workers"] != "none",
+                has_one_each: declared["workers"] == "many",
                 name,
                 program,
-            })
+                arguments: Vec::new(),
+            };
+            if !declared["needs"].is_null() && !architecture.is_available() {
+                return None;
+            }
+            let variants = declared["variants"].as_array().into_iter().flatten();
+            let variants: Vec<_> = variants.map(|one| architecture.variant(one)).collect();
+            Some(std::iter::once(architecture).chain(variants))
         })
+        .flatten()
         .collect();
     assert!(found.len() >= 6, "cargo metadata shows {found:?}");
-    found
+    match std::env::var("ARCHITECTURES") {
+        Ok(names) => {
+            let is_meant =
+                |one: &Architecture| names.split_whitespace().any(|name| name == one.name);
+            found.into_iter().filter(is_meant).collect()
+        }
+        Err(_) => found,
+    }
 }
 
 /// Where cargo puts the programs of this build: above the folder that this test lies in.
@@ -93,6 +129,8 @@ impl Server {
     ) -> Self {
         let root = TempDir::new().unwrap();
         let folder = root.path().to_owned();
+        // It may run as another user than we do.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
         Self::launch(command, architecture, root, &folder, arguments)
     }
 
@@ -210,7 +248,28 @@ impl Drop for Server {
 
 impl Architecture {
     pub(crate) fn command(&self) -> Command {
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        command
+    }
+
+    /// Whether this machine has what it needs; what is missing is said.
+    fn is_available(&self) -> bool {
+        let asked = self.command().arg("--help").output().unwrap();
+        if !asked.status.success() {
+            let why = String::from_utf8_lossy(&asked.stderr);
+            eprintln!("SKIPPED: {} is not available: {}", self.name, why.trim());
+        }
+        asked.status.success()
+    }
+
+    fn variant(&self, declared: &serde_json::Value) -> Self {
+        let arguments = declared["arguments"].as_array().into_iter().flatten();
+        Architecture {
+            name: declared["name"].as_str().unwrap().to_owned(),
+            arguments: arguments.map(|one| one.as_str().unwrap().to_owned()).collect(),
+            ..self.clone()
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::process::Stdio;
 use std::thread;
+use std::time::Duration;
 
 use crate::http_table::{clear, codes, furnish, table};
 use crate::support::{
@@ -11,6 +12,8 @@ use crate::support::{
 };
 
 const HTTP: &[&str] = &["--protocol", "http"];
+/// More than the buffers of two sockets hold.
+const LONG_BYTES: usize = 10_000_000;
 
 /// Sends `request`, and reads until the server closes.
 fn exchange(server: &Server, request: &[u8]) -> String {
@@ -41,6 +44,19 @@ fn curl_reads_files_and_paths_on_one_connection() {
         let connects = get(&["--write-out", "%{num_connects} "], &["/plaintext", "/json"]);
         let connects = String::from_utf8(connects).unwrap();
         assert!(connects.contains("Hello, World!1 ") && connects.ends_with("0 "), "{connects}");
+    });
+}
+
+#[test]
+fn a_client_may_take_its_time_with_a_long_file() {
+    on_every_architecture(HTTP, |server| {
+        let bytes = server.file("long", LONG_BYTES);
+        let mut client = server.connect();
+        client.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        // Meanwhile the server finds no room any more.
+        thread::sleep(Duration::from_millis(50));
+        assert!(read_to_end(client).ends_with(&bytes), "{}", server.architecture.name);
     });
 }
 

@@ -200,7 +200,8 @@ def prepare():
 
 
 def architectures():
-    """The names of all that serve more than one connection at a time, from cargo's metadata."""
+    """The names of all that serve more than one connection at a time, and that this machine has what
+    they need for, from cargo's metadata."""
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1", "--offline"]
     metadata = json.loads(subprocess.check_output(command, cwd=WORKSPACE))
     declared = {
@@ -209,8 +210,17 @@ def architectures():
         if "architecture" in (package["metadata"] or {})
     }
     names = [name for name in declared if declared[name].get("concurrent", True)]
+    for name in [name for name in names if "needs" in declared[name]]:
+        asked = subprocess.run([program(name), "--help"], capture_output=True, text=True)
+        if asked.returncode != 0:
+            print(f"{name} is not available: {asked.stderr.strip()}")
+            names.remove(name)
     assert len(names) >= 5, f"cargo metadata shows {names}"
     return sorted(names, key=lambda name: declared[name]["order"])
+
+
+def program(architecture):
+    return WORKSPACE / "target" / "debug" / architecture
 
 
 def run(architecture, python, source, place):
@@ -222,7 +232,7 @@ def run(architecture, python, source, place):
     environment = os.environ | {
         "PYTHONPATH": f"{HERE}:{source}",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "SERVER": str(WORKSPACE / "target" / "debug" / architecture),
+        "SERVER": str(program(architecture)),
         "USERS": str(users),
     }
     command = [python, "-m", "pytest", "-p", "conformance", "-p", "no:cacheprovider", "--tb=short", "-qq"]

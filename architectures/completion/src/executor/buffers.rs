@@ -1,10 +1,13 @@
 //! Buffers that the kernel takes when something has arrived, so that who waits owns none.
 //!
-//! **Invariant:** a buffer is either provided to the kernel, or with whoever was told of it. Only
-//! as many are provided as have been needed at a time, so that they stay in the cache.
+//! **Invariant:** a buffer is either provided to the kernel, or [`Filled`], and provided again when
+//! that is dropped, whatever becomes of its conversation. Only as many are provided as have been
+//! needed at a time, so that they stay in the cache.
 
 use std::cell::Cell;
 use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
@@ -23,9 +26,21 @@ pub(crate) struct Buffers {
     count: Cell<u16>,
 }
 
+/// What was received into a buffer.
+pub(crate) struct Filled {
+    buffers: Rc<Buffers>,
+    buffer: u16,
+    length: usize,
+}
+
 impl Buffers {
     /// At most `count_max`, a power of two, of `size` bytes each.
-    pub(crate) fn new(ring: &IoUring, group: u16, count_max: u16, size: usize) -> io::Result<Self> {
+    pub(crate) fn new(
+        ring: &IoUring,
+        group: u16,
+        count_max: u16,
+        size: usize,
+    ) -> io::Result<Rc<Self>> {
         let bytes = usize::from(count_max) * (size_of::<BufRingEntry>() + size);
         let memory = MmapRaw::from(MmapMut::map_anon(bytes)?);
         let address = memory.as_ptr() as u64;
@@ -34,7 +49,7 @@ impl Buffers {
         let (tail, count) = (Cell::new(0), Cell::new(0));
         let buffers = Buffers { memory, group, count_max, size, tail, count };
         buffers.provide_up_to(1);
-        Ok(buffers)
+        Ok(Rc::new(buffers))
     }
 
     /// What receives name to take from here.
@@ -57,8 +72,7 @@ impl Buffers {
         self.count.set(count);
     }
 
-    /// Gives a buffer back to the kernel.
-    pub(crate) fn provide(&self, buffer: u16) {
+    fn provide(&self, buffer: u16) {
         let tail = self.tail.get();
         #[allow(clippy::cast_ptr_alignment, reason = "a page is aligned for an entry")]
         let entries = self.memory.as_mut_ptr().cast::<BufRingEntry>();
@@ -74,15 +88,13 @@ impl Buffers {
         shared.store(self.tail.get(), Ordering::Release);
     }
 
-    /// What was received into a buffer that is not provided.
+    /// What was received into a buffer.
     ///
     /// # Safety
     ///
-    /// The kernel must have told of this buffer, with this length, and it must not be provided for
-    /// as long as the slice is used.
-    pub(crate) unsafe fn filled(&self, buffer: u16, length: usize) -> &[u8] {
-        // SAFETY: as the caller promises.
-        unsafe { std::slice::from_raw_parts(self.address(buffer), length.min(self.size)) }
+    /// The kernel must have told of this buffer, with this length, and this only once.
+    pub(crate) unsafe fn filled(self: &Rc<Self>, buffer: u16, length: usize) -> Filled {
+        Filled { buffers: Rc::clone(self), buffer, length: length.min(self.size) }
     }
 
     fn address(&self, buffer: u16) -> *const u8 {
@@ -90,5 +102,21 @@ impl Buffers {
         let offset = entries + usize::from(buffer % self.count_max) * self.size;
         // SAFETY: it lies within the memory.
         unsafe { self.memory.as_ptr().add(offset) }
+    }
+}
+
+impl Deref for Filled {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let address = self.buffers.address(self.buffer);
+        // SAFETY: the kernel has written that much there, and has it again only when this is gone.
+        unsafe { std::slice::from_raw_parts(address, self.length) }
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        self.buffers.provide(self.buffer);
     }
 }

@@ -5,9 +5,10 @@
 //! poll ──▶ submit ··· complete ──▶ handle ──▶ poll ──▶ …
 //! ```
 //!
-//! **Invariant:** the kernel has nothing of a session while that is handled. For control input that
-//! arrives beside an operation, the operation is cancelled first: what was done of it by then is
-//! told, and the rest is asked for again.
+//! **Invariant:** the kernel has nothing of a session while that is asked or told anything, so that
+//! nothing is lent of one that panics. For control input that arrives beside an operation, the
+//! operation is cancelled first: what was done of it by then is told, and the rest is asked for
+//! again.
 
 use std::io;
 use std::net::Shutdown;
@@ -24,6 +25,7 @@ use io_uring::types::Fd;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, recv, send};
 
+use super::buffers::Filled;
 use super::files::FileJob;
 use super::ring::{Kind, Ring};
 use super::work::{Channels, Outcome, Step, Work};
@@ -51,7 +53,7 @@ pub(crate) struct Conversation {
     key: usize,
     /// What is under way for the session.
     work: Option<Work>,
-    /// It may be taken back for control input.
+    /// It may be taken back for control input, which the session would have.
     admits_control: bool,
     /// It has been asked back.
     work_is_cancelled: bool,
@@ -114,23 +116,18 @@ impl Conversation {
     /// Control input has arrived, or come to its end. To be followed by [`drive`](Self::drive).
     pub(crate) fn take_input(
         &mut self,
-        ring: &Ring,
         result: io::Result<usize>,
-        buffer: Option<u16>,
+        input: Option<Filled>,
         more: bool,
     ) {
         self.is_receiving = more;
         self.receive_is_cancelled &= more;
         let inbox = &mut self.channels.control.inbox;
-        match (result, buffer) {
+        match (result, input) {
             // It was taken back, or there was no buffer: it is asked for again.
             (Err(error), _) if is_passing(&error) => {}
             (Err(error), _) => (inbox.ended, inbox.error) = (true, Some(error)),
-            (Ok(length), Some(buffer)) => {
-                // SAFETY: the kernel has told of it, and gets it back afterwards.
-                self.take_bytes(unsafe { ring.input.filled(buffer, length) });
-                ring.input.provide(buffer);
-            }
+            (Ok(_), Some(input)) => self.take_bytes(&input),
             (Ok(_), None) => inbox.ended = true,
         }
     }
@@ -185,6 +182,7 @@ impl Conversation {
                 Next::Over => self.is_over = true,
             }
         }
+        assert!(self.work.is_none(), "what is lent to the kernel is not given up");
         self.channels.close_data();
         Fate::Nothing
     }
@@ -195,12 +193,13 @@ impl Conversation {
             Step::Text(chan) => self.session.handle(Event::Read(chan, &ring.text)),
             Step::Work(work) => {
                 // Nobody is late while it is us whom the client waits for.
-                if let Work::File(_) = work {
+                let is_ours = matches!(work, Work::File(_));
+                self.work = Some(work);
+                if is_ours {
                     self.clock = Clock::default();
                 } else {
                     self.clock.start(self.session.deadline(), || now);
                 }
-                self.work = Some(work);
             }
             Step::Again | Step::Input | Step::Job(_) => {}
         }
@@ -220,7 +219,8 @@ impl Conversation {
             self.admits_control = false;
             return Next::Step(Step::Work(flush));
         }
-        if self.has_news() {
+        let accepts_control = self.session.accepts_control();
+        if accepts_control && self.has_news() {
             let admits_control = match self.session.poll() {
                 // A job is handed over once, so that what is asked here is answered here.
                 Action::Run(job) => return Next::Step(Step::Job(job)),
@@ -233,7 +233,7 @@ impl Conversation {
         }
         let more = self.session.has_last_words() || self.session.more_follows();
         let action = self.session.poll();
-        self.admits_control = action.admits_control();
+        self.admits_control = accepts_control && action.admits_control();
         Next::Step(match action {
             Action::Run(job) => Step::Job(job),
             Action::Read(Chan::Control) => self.read_request(ring),
@@ -301,10 +301,9 @@ impl Conversation {
         }
     }
 
-    /// Whether there is control input that the session would have beside something else.
+    /// Whether there is control input that the session has not been told.
     fn has_news(&self) -> bool {
-        let has_news = self.channels.control.inbox.has_news();
-        has_news && !self.control_ended && self.session.accepts_control()
+        !self.control_ended && self.channels.control.inbox.has_news()
     }
 
     /// Takes control input while something on `Data`, or a pause, is pending. There an error counts
@@ -360,14 +359,14 @@ impl Conversation {
     pub(crate) fn complete(
         &mut self,
         result: io::Result<usize>,
-        buffer: Option<u16>,
+        input: Option<Filled>,
         ring: &mut Ring,
         now: Instant,
     ) -> Fate {
         let mut work = self.work.take().expect("what completes was under way");
         let is_cancelled = std::mem::take(&mut self.work_is_cancelled);
         let is_late = std::mem::take(&mut self.is_late);
-        let mut outcome = Outcome { result, buffer, is_cancelled };
+        let mut outcome = Outcome { result, input, is_cancelled };
         if let Err(error) = &outcome.result
             && work.can_be_repeated()
             && is_passing(error)

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
@@ -12,10 +13,11 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::sys::eventfd::EventFd;
 use nix::unistd::pipe2;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Filled};
 
 /// The most that one system call submits.
 const SUBMISSIONS: u32 = 1024;
@@ -29,11 +31,15 @@ pub(crate) const PIPE_BYTES: usize = 1024 * 1024;
 pub(crate) const PIECE_BYTES: usize = 64 * 1024;
 /// How many of both are kept.
 const SPARE_MAX: usize = 16;
+/// How many pipes there may be. Each has two descriptors and a megabyte at most, and a thread of
+/// the kernel's may wait at its end for a slow client. More files are copied.
+const PIPES_MAX: usize = 64;
 
 /// What a file passes through without being copied.
 pub(crate) struct Pipe {
     pub(crate) output: OwnedFd,
     pub(crate) input: OwnedFd,
+    _place: Rc<()>,
 }
 
 /// Whose operation it is. In the user data, beside the key of a conversation.
@@ -42,7 +48,7 @@ pub(crate) struct Pipe {
 pub(crate) enum Kind {
     /// The listening socket's.
     Accept,
-    /// Jobs are done on other threads, or accepting may be tried again.
+    /// Jobs are done on other threads.
     Wake,
     /// The receive of a control connection, which goes on by itself.
     Receive,
@@ -53,14 +59,13 @@ pub(crate) enum Kind {
 }
 
 /// What has become of an operation.
-#[derive(Debug)]
 pub(crate) struct Completion {
     pub(crate) kind: Kind,
     pub(crate) key: usize,
     /// What the system call would have returned.
     pub(crate) result: io::Result<usize>,
-    /// The provided buffer that was used.
-    pub(crate) buffer: Option<u16>,
+    /// What was received, unless that was nothing.
+    pub(crate) input: Option<Filled>,
     /// The operation goes on.
     pub(crate) more: bool,
 }
@@ -70,17 +75,17 @@ pub(crate) struct Ring {
     /// What the submission queue has had no room for.
     backlog: VecDeque<Entry>,
     /// For control input: small, and taken by the receives that go on by themselves.
-    pub(crate) input: Buffers,
+    pub(crate) input: Rc<Buffers>,
     /// For the data connections.
-    pub(crate) data: Buffers,
+    pub(crate) data: Rc<Buffers>,
     /// Text on its way to a session.
     pub(crate) text: Vec<u8>,
     /// Pieces that nobody uses.
     pieces: Vec<Vec<u8>>,
     /// Pipes that are empty.
     pipes: Vec<Pipe>,
-    /// What a watched counter is read into.
-    count: Box<u64>,
+    /// Of all pipes, each of which has a clone.
+    pipe_places: Rc<()>,
 }
 
 impl Ring {
@@ -106,7 +111,7 @@ impl Ring {
             text,
             pieces: Vec::new(),
             pipes: Vec::new(),
-            count: Box::new(0),
+            pipe_places: Rc::new(()),
         })
     }
 
@@ -123,14 +128,17 @@ impl Ring {
         }
     }
 
-    /// An empty pipe, as large as the user may have it.
-    pub(crate) fn take_pipe(&mut self) -> io::Result<Pipe> {
-        if let Some(pipe) = self.pipes.pop() {
-            return Ok(pipe);
-        }
-        let (output, input) = pipe2(OFlag::O_CLOEXEC)?;
-        let _ = fcntl(&input, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32));
-        Ok(Pipe { output, input })
+    /// An empty pipe, as large as the user may have it, if there is one to be had.
+    pub(crate) fn take_pipe(&mut self) -> Option<Pipe> {
+        self.pipes.pop().or_else(|| {
+            let place = Rc::clone(&self.pipe_places);
+            if Rc::strong_count(&place) > 1 + PIPES_MAX {
+                return None;
+            }
+            let (output, input) = pipe2(OFlag::O_CLOEXEC).ok()?;
+            let _ = fcntl(&input, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32));
+            Some(Pipe { output, input, _place: place })
+        })
     }
 
     /// Keeps it for the next, if there are not enough.
@@ -149,12 +157,12 @@ impl Ring {
         self.queue(entry.user_data(user_data(kind, key)));
     }
 
-    /// Has [`Kind::Wake`] complete when this counts up.
+    /// Has [`Kind::Wake`] complete whenever this counts up. Nobody needs to read how far.
     pub(crate) fn watch(&mut self, counter: &EventFd) {
         let descriptor = Fd(counter.as_fd().as_raw_fd());
-        let read = opcode::Read::new(descriptor, (&raw mut *self.count).cast(), 8).build();
-        // SAFETY: the count lives as long as the ring.
-        unsafe { self.push(read, Kind::Wake, 0) };
+        let poll = opcode::PollAdd::new(descriptor, libc::POLLIN as u32).multi(true).build();
+        // SAFETY: no address is handed over.
+        unsafe { self.push(poll, Kind::Wake, 0) };
     }
 
     /// Has an operation complete soon: as cancelled, if it has not come to anything yet.
@@ -217,11 +225,16 @@ impl Ring {
             _ => Kind::Silent,
         };
         let result = entry.result();
+        let buffers = if kind == Kind::Receive { &self.input } else { &self.data };
+        let input = cqueue::buffer_select(entry.flags()).map(|buffer| {
+            // SAFETY: this is how the kernel tells of it.
+            unsafe { buffers.filled(buffer, result.max(0) as usize) }
+        });
         Some(Completion {
             kind,
             key: (entry.user_data() >> 8) as usize,
             result: usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)),
-            buffer: cqueue::buffer_select(entry.flags()),
+            input: input.filter(|input| !input.is_empty()),
             more: cqueue::more(entry.flags()),
         })
     }

@@ -21,6 +21,7 @@ use io_uring::types::{Fd, Timespec};
 use nix::libc;
 use socket2::SockAddr;
 
+use super::buffers::Filled;
 use super::channel::{Channel, Tried};
 use super::files::FileJob;
 use super::ring::{Kind, PIECE_BYTES, PIPE_BYTES, Pipe, Ring};
@@ -75,7 +76,7 @@ pub(crate) enum Work {
 /// Where a piece of input lies.
 pub(crate) enum Source {
     /// In a provided buffer.
-    Buffer(u16, usize),
+    Buffer(Filled),
     /// In one of our own, because it was decrypted.
     Piece(Vec<u8>),
 }
@@ -254,8 +255,12 @@ impl Channels {
     ) -> io::Result<Step> {
         let channel = self.of(to)?;
         // A copy costs less than two threads of the kernel, if it is short.
-        if channel.secured.is_none() && length > PIECE_BYTES as u64 {
-            let pipe = ring.take_pipe()?;
+        if channel.secured.is_none()
+            && length > PIECE_BYTES as u64
+            && let Some(pipe) = ring.take_pipe()
+        {
+            // The kernel's thread is to wait for the client, not for what such sockets inherit.
+            channel.socket.set_write_timeout(None)?;
             let length = length.min(PIPE_BYTES as u64) as u32;
             let (from, into) = (fd(file), fd(&pipe.input));
             let splice = opcode::Splice::new(from, offset as i64, into, -1, length).build();
@@ -299,7 +304,7 @@ impl Channels {
         offset: u64,
         ring: &mut Ring,
     ) -> Work {
-        let rest = &source.bytes(ring)[written..];
+        let rest = &source.bytes()[written..];
         let write = opcode::Write::new(Fd(file), rest.as_ptr(), rest.len() as u32);
         let entry = write.offset(offset + written as u64).build();
         // SAFETY: the piece is kept until it is written.
@@ -425,26 +430,17 @@ impl Work {
 }
 
 impl Source {
-    fn bytes<'a>(&'a self, ring: &'a Ring) -> &'a [u8] {
+    fn bytes(&self) -> &[u8] {
         match self {
-            // SAFETY: the kernel has told of it, and it is provided again when this is dropped.
-            Source::Buffer(buffer, length) => unsafe { ring.data.filled(*buffer, *length) },
+            Source::Buffer(filled) => filled,
             Source::Piece(piece) => piece,
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Source::Buffer(_, length) => *length,
-            Source::Piece(piece) => piece.len(),
         }
     }
 
     /// Gives back where it lay.
     fn give_back(self, ring: &mut Ring) {
-        match self {
-            Source::Buffer(buffer, _) => ring.data.provide(buffer),
-            Source::Piece(piece) => ring.put_back(piece),
+        if let Source::Piece(piece) = self {
+            ring.put_back(piece);
         }
     }
 }

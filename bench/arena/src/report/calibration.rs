@@ -22,10 +22,10 @@ const HELD_MAX_KIB: f64 = 4.0;
 const NOTHING: &str = "–";
 
 /// A table with what it shows.
-struct Part {
-    title: &'static str,
-    says: String,
-    table: Table,
+pub(super) struct Part {
+    pub(super) title: &'static str,
+    pub(super) says: String,
+    pub(super) table: Table,
 }
 
 pub(super) fn section(out: &mut String, run: &Run<Cell>) {
@@ -64,7 +64,7 @@ pub(crate) fn for_terminal(run: &Run<Cell>, columns: Option<usize>) -> String {
     out
 }
 
-fn disturbances(run: &Run<Cell>) -> Vec<String> {
+pub(super) fn disturbances(run: &Run<Cell>) -> Vec<String> {
     let cores = run.header.machine.cores as f64;
     let found = || run.cells.iter().filter_map(|cell| cell.found.as_ref());
     let stolen = found().filter_map(|found| Some(found.outcome.as_ref()?.stolen));
@@ -75,7 +75,7 @@ fn disturbances(run: &Run<Cell>) -> Vec<String> {
 }
 
 /// The cells that could not be measured.
-fn failures(run: &Run<Cell>) -> Vec<String> {
+pub(super) fn failures(run: &Run<Cell>) -> Vec<String> {
     let failed = run.cells.iter().filter_map(|cell| {
         let failure = cell.failure.as_ref()?;
         let (client, question) = (&cell.client, cell.question.name());
@@ -84,7 +84,7 @@ fn failures(run: &Run<Cell>) -> Vec<String> {
     failed.collect()
 }
 
-fn parts(run: &Run<Cell>) -> Vec<Part> {
+pub(super) fn parts(run: &Run<Cell>) -> Vec<Part> {
     let Some(plan) = &run.header.calibration else {
         return Vec::new();
     };
@@ -273,7 +273,7 @@ fn memory(run: &Run<Cell>, clients: &[Client]) -> Table {
 }
 
 /// Each target beside its figure.
-fn targets(run: &Run<Cell>) -> Table {
+pub(super) fn targets(run: &Run<Cell>) -> Table {
     let columns = vec!["target", "client", "figure", "met"];
     let mut rows = Vec::new();
     let clients = run.header.calibration.iter().flat_map(|plan| &plan.clients);

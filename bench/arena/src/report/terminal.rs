@@ -1,19 +1,22 @@
 //! What fits a terminal: fewer columns where it is narrow, and lines broken between words.
 
 use super::{Style, render};
-use crate::table::{RESPONSE_P99, Table};
+use crate::table::{GROUP, RESPONSE_P99, Table};
 
 /// The columns that stay longest, the most important first.
-const IMPORTANT: [&str; 14] = [
+const IMPORTANT: [&str; 17] = [
     "architecture",
     "CPU µs/request",
     "CPU µs/login",
+    "CPU µs/session",
     "CPU ms/GB",
     "KiB/session",
+    GROUP,
     "× best of ours",
     "× floor",
     "requests/s",
     "logins/s",
+    "sessions/s",
     "MB/s",
     RESPONSE_P99,
     "p99 µs",

@@ -1,8 +1,6 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{
-    Arrivals, Class, FtpOperation, Method, Outcome, Protocol, Rate, Sessions, Summary, Word,
-};
+use loadgen::{Arrivals, Class, FtpOperation, Outcome, Protocol, Rate, Sessions, Summary, Word};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
@@ -10,7 +8,7 @@ use crate::machine::{Machine, Placement};
 use crate::record::{Cell, Header};
 use crate::sample::{Footprint, Used};
 
-fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
+pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     Contestant {
         name: name.to_owned(),
         description: String::new(),
@@ -18,6 +16,8 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
         io,
         floor,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         needs: None,
         version: None,
@@ -29,37 +29,20 @@ fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     }
 }
 
-fn workload(name: &str) -> Workload {
+pub(super) fn workload(name: &str) -> Workload {
     Workload {
         name: name.to_owned(),
         title: "Dispatch".to_owned(),
         question: "What does it cost?".to_owned(),
         expectation: "Little.".to_owned(),
-        protocol: Protocol::Http,
-        operation: FtpOperation::default(),
         path: "/plaintext".to_owned(),
         connections: 64,
-        pipeline: 1,
-        requests_per_connection: None,
-        rate: None,
-        arrivals: None,
-        backlog: None,
-        think_ms: None,
-        payload_bytes: 0,
-        method: Method::Get,
-        tls: false,
-        idle_connections: 0,
-        expected_bytes: None,
         warm_up_ms: 100,
-        duration_ms: 1000,
         blocks: 5,
         workers: Some(64),
-        beside: Vec::new(),
         floor: true,
-        file_bytes: None,
-        backend: false,
         quick: true,
-        peers: false,
+        ..Workload::new(Protocol::Http)
     }
 }
 
@@ -73,7 +56,7 @@ pub(super) fn machine() -> Machine {
         rustc: "rustc 1.95.0".to_owned(),
         commit: "0123456789ab".to_owned(),
         backlog_limit: "4096".to_owned(),
-        placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        placement: Placement { server: Some(0), client: Some(1), ..Placement::unpinned() },
         congestion_control: String::new(),
         accounting: String::new(),
         syscalls: None,
@@ -82,7 +65,7 @@ pub(super) fn machine() -> Machine {
 }
 
 /// A cell in which a request costs `cpu_us` and there are `rate` of them.
-fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
+pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
     let summary =
         Summary { count: rate as u64, p50: 1e6 / rate, p99: 3e6 / rate, ..Summary::default() };
     let loaded = Footprint {
@@ -97,10 +80,13 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
         contestant: contestant.to_owned(),
         block,
         position: 1,
+        twin: false,
         failure: None,
         unavailable: None,
         faults: Vec::new(),
         syscalls: None,
+        workers: None,
+        capacity: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,
@@ -123,7 +109,7 @@ fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) ->
     }
 }
 
-fn run() -> Run {
+pub(crate) fn run() -> Run {
     let mut cells = Vec::new();
     for block in 1..=5 {
         let noise = f64::from(block) / 10.0;
@@ -170,6 +156,9 @@ fn run() -> Run {
         machine: machine(),
         contestants,
         workloads: vec![workload("plaintext"), herd],
+        twins: BTreeMap::new(),
+        resumed: Vec::new(),
+        programs: BTreeMap::new(),
         calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }
@@ -184,7 +173,7 @@ fn the_report_says_what_the_records_say() {
 fn the_terminal_has_the_same_rows() {
     let (run, text) = (run(), for_terminal(&run(), None));
     for workload in &run.header.workloads {
-        for value in table(&run, workload).rows.iter().flatten() {
+        for value in crate::table::table(&run, workload).rows.iter().flatten() {
             assert!(text.contains(value.as_str()), "{value}");
         }
     }
@@ -217,7 +206,7 @@ fn a_run_of_nothing_is_not_whole() {
 fn a_workload_in_which_only_floors_were_measured_has_no_answer() {
     let mut run = run();
     run.cells.retain(|cell| cell.contestant == "floor-threads");
-    for answer in answers(&run).rows {
+    for answer in answers(&run).table().rows {
         assert!(answer[1..].iter().all(|cell| cell == "not measured"), "{answer:?}");
     }
 }
@@ -232,7 +221,7 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_longer_lines() {
 }
 
 /// Under a workload whose requests come by a schedule, which one server cannot keep.
-fn run_at_a_rate() -> Run {
+pub(super) fn run_at_a_rate() -> Run {
     let mut run = run();
     let (rate, arrivals) = (Rate::Constant(5000.0), Arrivals::Poisson);
     let keys = Workload { rate: Some(rate), arrivals: Some(arrivals), ..workload("latency") };
@@ -302,7 +291,7 @@ fn what_became_of_the_classes_beside_the_first_is_told_and_their_failures_void_a
 }
 
 /// Under a workload of logins, beside a server of other people that is dearer.
-fn run_beside_a_peer() -> Run {
+pub(super) fn run_beside_a_peer() -> Run {
     let mut run = run();
     let logins = Workload {
         protocol: Protocol::Ftp,
@@ -343,4 +332,35 @@ fn servers_of_other_people_are_marked_and_ranked_in_the_same_table() {
     insta::assert_snapshot!(
         readme_of(&[run_beside_a_peer()], &[]).split("## What the").next().unwrap()
     );
+}
+
+#[test]
+fn what_a_twin_differs_from_its_double_tells_nothing_apart() {
+    let with_twin = |differs: f64| {
+        let mut run = run();
+        run.header.twins.insert("plaintext".to_owned(), "threads".to_owned());
+        for block in 1..=5 {
+            let cost = (9.0 + f64::from(block) / 10.0) * differs;
+            run.cells.push(Cell { twin: true, ..cell("plaintext", "threads", block, cost, 8e4) });
+        }
+        readme_of(&[run], &[])
+    };
+    let text = with_twin(1.01);
+    for expected in [
+        "| serial        | 7.00 (7.00–7.00) | a  ",
+        "| threads       | 9.30 (9.10–9.50) | b  ",
+        "- A/A: threads measured twice differs by 1.01 [1.01–1.01].\n",
+        "\nA/A twins: 0 of 3 comparisons with their doubles",
+    ] {
+        assert!(text.contains(expected), "{text} has {expected}");
+    }
+    let text = with_twin(1.5);
+    for expected in [
+        "| threads       | 9.30 (9.10–9.50) | a  ",
+        "- A/A: threads measured twice differs by 1.50 [1.50–1.50], by 1.50 in a typical block: \
+         less tells nothing apart here.",
+        "\nA/A twins: 1 of 3 comparisons with their doubles",
+    ] {
+        assert!(text.contains(expected), "{text} has {expected}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Whole runs of contestants that are shell scripts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -18,6 +19,8 @@ fn contestant(name: &str, script: &str) -> Contestant {
         io: Io::Threads,
         floor: false,
         many_workers: false,
+        counts_workers: false,
+        variant: false,
         concurrent: true,
         needs: None,
         version: None,
@@ -56,10 +59,13 @@ fn each_block_has_every_contestant_once_in_an_order_of_the_seed() {
     let slots = schedule(&header);
     assert_eq!(slots.len(), header.planned());
     for block in 1..=6 {
-        let mut in_block: Vec<_> =
-            slots.iter().filter(|s| s.block == block).map(|s| s.contestant).collect();
-        in_block.sort_unstable();
-        assert_eq!(in_block, [0, 1, 2, 3]);
+        let in_block = slots.iter().filter(|slot| slot.block == block);
+        let (twins, ones): (Vec<_>, Vec<_>) = in_block.partition(|slot| slot.twin);
+        let mut ones: Vec<_> = ones.iter().map(|slot| slot.contestant).collect();
+        ones.sort_unstable();
+        assert_eq!(ones, [0, 1, 2, 3]);
+        let doubled = &header.contestants[twins[0].contestant].name;
+        assert_eq!((twins.len(), doubled), (1, &header.twins["sample"]));
     }
     assert_eq!(slots, schedule(&header));
     assert_ne!(slots, schedule(&Header { seed: 8, ..header }));
@@ -79,7 +85,7 @@ fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
         contestant("wrong", &wrong),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let header = header(contestants, 1);
+    let header = Header { twins: BTreeMap::new(), ..header(contestants, 1) };
     let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
     run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
 
@@ -110,7 +116,7 @@ fn what_a_machine_has_not_is_not_available_there_and_nothing_wrong() {
     let contestants =
         vec![Contestant { needs, ..contestant("needy", script) }, contestant("refusing", script)];
     let folder = tempfile::tempdir().unwrap();
-    let header = header(contestants, 1);
+    let header = Header { twins: BTreeMap::new(), ..header(contestants, 1) };
     let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
     run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
 
@@ -131,6 +137,41 @@ fn a_run_that_is_stopped_records_no_half_cell() {
     run(&mut writer, &stage(), &AtomicBool::new(true)).unwrap();
     assert!(Run::<Cell>::read(writer.folder()).unwrap().cells.is_empty());
     assert!(!writer.run().whole());
+}
+
+#[test]
+fn a_run_that_was_cut_short_goes_on_with_what_is_missing_in_the_same_order() {
+    let good = format!("trap 'exit 0' TERM; echo listening on {}; sleep 9 & wait", parrot(REPLY));
+    let contestants = ["a", "b"].map(|name| contestant(name, "exit 3"));
+    let folder = tempfile::tempdir().unwrap();
+    let header = header(contestants.into(), 2);
+    let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
+    let stop = AtomicBool::new(false);
+    run(&mut writer, &stage(), &stop).unwrap();
+    let (path, whole) = (writer.folder().to_owned(), writer.run().cells.clone());
+    assert_eq!(whole.len(), 6, "two contestants and a twin in two blocks");
+    let refused = Writer::<Cell>::resume(path.clone(), jiff::Timestamp::UNIX_EPOCH);
+    let said = refused.err().unwrap().to_string();
+    assert!(said.ends_with("is being written by another arena; wait for it"), "{said}");
+    drop(writer);
+
+    // As SIGKILL leaves it: the fourth cell is half written.
+    let file = path.join("cells.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    std::fs::write(&file, lines[..3].concat() + &lines[3][..40]).unwrap();
+
+    let mut writer = Writer::resume(path.clone(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+    writer.bring(&["a", "b"].map(|name| contestant(name, &good)));
+    assert_eq!(planned(writer.run()).0, 3);
+    run(&mut writer, &stage(), &stop).unwrap();
+    let resumed = Run::<Cell>::read(&path).unwrap();
+    assert!(resumed.whole() && resumed.cells[..3] == whole[..3]);
+    assert_eq!(resumed.header.resumed, ["1970-01-01T00:00:00Z"]);
+    let place = |cell: &Cell| (cell.contestant.clone(), cell.twin, cell.block, cell.position);
+    let order = |cells: &[Cell]| cells.iter().map(place).collect::<Vec<_>>();
+    assert_eq!(order(&resumed.cells), order(&whole));
+    assert!(resumed.cells[3..].iter().all(|cell| cell.failure.is_none()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use common::session::{Action, Chan, Event, Session};
 
 use super::{Channels, Source, Step, Work};
+use crate::executor::buffers::Filled;
 use crate::executor::channel::Channel;
 use crate::executor::files::Progress;
 use crate::executor::ring::Ring;
@@ -14,8 +15,8 @@ use crate::executor::ring::Ring;
 pub(crate) struct Outcome {
     /// What the system call would have returned.
     pub(crate) result: io::Result<usize>,
-    /// The provided buffer that was used.
-    pub(crate) buffer: Option<u16>,
+    /// What was received, unless that was nothing.
+    pub(crate) input: Option<Filled>,
     /// It had been asked back.
     pub(crate) is_cancelled: bool,
 }
@@ -29,14 +30,14 @@ impl Channels {
         session: &mut dyn Session,
         ring: &mut Ring,
     ) -> io::Result<Step> {
-        let Outcome { result, buffer, .. } = outcome;
+        let Outcome { result, input, .. } = outcome;
         let event = match work {
             Work::Send => Event::Wrote(result?),
             Work::Flush(chan) => match self.of(chan)?.sent(result?) {
                 Some(count) => Event::Wrote(count),
                 None => return Ok(Step::Again),
             },
-            Work::Receive => return self.received(result, buffer, session, ring),
+            Work::Receive => return self.received(result, input, session, ring),
             Work::Accept => {
                 // SAFETY: the descriptor is new, and nobody else's.
                 let socket = unsafe { FromRawFd::from_raw_fd(result? as i32) };
@@ -58,7 +59,7 @@ impl Channels {
                 Progress::Failed(job) => return Ok(Step::Job(job)),
             },
             work => {
-                return self.moved(work, Outcome { result, buffer, ..outcome }, ring);
+                return self.moved(work, Outcome { result, input, ..outcome }, ring);
             }
         };
         Ok(Step::Event(event))
@@ -102,12 +103,12 @@ impl Channels {
                 Event::Wrote(result?)
             }
             Work::WriteFile { source, written, file, offset } => match result {
-                Ok(count @ 1..) if written + count < source.len() => {
+                Ok(count @ 1..) if written + count < source.bytes().len() => {
                     let rest = self.write_file(source, written + count, file, offset, ring);
                     return Ok(Step::Work(rest));
                 }
                 result => {
-                    let length = source.len();
+                    let length = source.bytes().len();
                     source.give_back(ring);
                     match result? {
                         0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -124,13 +125,13 @@ impl Channels {
     fn received(
         &mut self,
         result: io::Result<usize>,
-        buffer: Option<u16>,
+        input: Option<Filled>,
         session: &mut dyn Session,
         ring: &mut Ring,
     ) -> io::Result<Step> {
         let data = self.data.as_mut().expect("what receives is open");
         let is_secured = data.secured.is_some();
-        let Some(buffer) = buffer else {
+        let Some(input) = input else {
             if is_secured {
                 (data.inbox.ended, data.inbox.error) = (true, result.err());
                 return Ok(Step::Again);
@@ -140,16 +141,14 @@ impl Channels {
             let end = || Event::Read(Chan::Data, &[]);
             return Ok(Step::Event(if is_upload { Event::Received(0) } else { end() }));
         };
-        let source = Source::Buffer(buffer, result.unwrap_or_default());
         if is_secured {
-            data.inbox.push(source.bytes(ring));
+            data.inbox.push(&input);
         } else if let Action::ReceiveFile { file, offset, .. } = session.poll() {
-            let file = file.as_raw_fd();
+            let (file, source) = (file.as_raw_fd(), Source::Buffer(input));
             return Ok(Step::Work(self.write_file(source, 0, file, offset, ring)));
         } else {
-            session.handle(Event::Read(Chan::Data, source.bytes(ring)));
+            session.handle(Event::Read(Chan::Data, &input));
         }
-        source.give_back(ring);
         Ok(Step::Again)
     }
 

@@ -1,5 +1,7 @@
 //! A snapshot of the report of a small made-up calibration.
 
+use std::collections::BTreeMap;
+
 use loadgen::selftest::Check;
 use loadgen::{Arrivals, Engine, Summary, Verdict, Word};
 
@@ -90,6 +92,9 @@ fn run(clients: Vec<Client>, blocks: u32) -> Run<Cell> {
         machine: machine(),
         contestants: Vec::new(),
         workloads: Vec::new(),
+        twins: BTreeMap::new(),
+        resumed: Vec::new(),
+        programs: BTreeMap::new(),
         calibration: Some(Plan { blocks, duration_s: 1, clients }),
     };
     Run { name: "20260102T030405Z-calibration".to_owned(), header, cells }

@@ -1,0 +1,60 @@
+//! Whose turn it is to wait in accept: everybody's, or that of whoever has a lock, until they die.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::{fs::File, io, iter};
+
+use common::{Conn, Server};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::select::{FdSet, select};
+
+use crate::accept::Accept;
+use crate::mutex::Mutex;
+
+/// As the supervisor has it; the file has no name.
+pub(crate) enum Turn {
+    Everybodys,
+    Select,
+    Flock(OwnedFd),
+    Mutex(Mutex),
+}
+
+impl Turn {
+    pub(crate) fn new(accept: Accept) -> io::Result<Self> {
+        Ok(match accept {
+            Accept::Select => Turn::Select,
+            Accept::Flock => Turn::Flock(memfd_create("accept", MFdFlags::MFD_CLOEXEC)?),
+            Accept::Mutex => Turn::Mutex(Mutex::new()?),
+            Accept::Shared | Accept::Passing | Accept::Reuseport => Turn::Everybodys,
+        })
+    }
+
+    /// Serves one connection after another.
+    pub(crate) fn work(&self, source: &Server) {
+        let next = || source.accept();
+        match self {
+            Turn::Everybodys => serve(next),
+            Turn::Select => serve(|| {
+                let mut sockets = FdSet::new();
+                sockets.insert(source.as_fd());
+                // A signal ends the waiting as well.
+                select(None, &mut sockets, None, None, None).ok();
+                source.accept()
+            }),
+            Turn::Flock(file) => {
+                // Opened anew: forked descriptors would all hold one lock.
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let own = File::options().write(true).open(path).expect("it is open here");
+                serve(|| {
+                    // A signal ends this waiting, too: another in accept does no harm.
+                    own.lock().ok();
+                    next().inspect(|_| drop(own.unlock()))
+                });
+            }
+            Turn::Mutex(mutex) => serve(|| mutex.hold(next)),
+        }
+    }
+}
+
+fn serve(next: impl FnMut() -> Option<Conn>) {
+    iter::from_fn(next).for_each(Conn::run);
+}

@@ -1,0 +1,242 @@
+//! Which contestants of a workload are told apart, and what the A/A twin says of that.
+
+use std::collections::BTreeSet;
+
+use crate::record::Run;
+use crate::stats::{
+    Blocks, Comparison, compare, compare_unpaired, holm, letters, probability_if_alike,
+    probability_if_alike_unpaired, spread, typical_ratio,
+};
+use crate::table::{Line, lines, number, twin};
+use crate::workload::Workload;
+
+/// Two are told apart where this or less is how probable such a difference is between two alike.
+const SIGNIFICANCE: f64 = 0.05;
+/// A difference below this is of no practical weight, however sure it is.
+const PRACTICAL_RATIO: f64 = 1.02;
+
+/// What contestants are compared by: a value for each block.
+pub(crate) type Measure<'a> = fn(&Line<'a>) -> Blocks;
+
+/// The contestants of a workload by one measure, the floors aside, from the least value up.
+pub(crate) struct Ranking {
+    pub(crate) members: Vec<Ranked>,
+    /// Pairs of members, the lesser first.
+    told_apart: BTreeSet<(usize, usize)>,
+    /// Ratios below this count for nothing.
+    threshold: f64,
+}
+
+/// A contestant that has a value.
+pub(crate) struct Ranked {
+    /// As it stands in the tables.
+    pub(crate) name: String,
+    pub(crate) blocks: Blocks,
+    pub(crate) median: f64,
+}
+
+impl Ranking {
+    pub(crate) fn of<'a>(run: &'a Run, workload: &'a Workload, measure: Measure<'a>) -> Self {
+        let threshold = threshold(run, workload, measure);
+        let lines = lines(run, workload);
+        let ranked = lines.iter().filter(|line| !line.contestant.floor);
+        Self::new(ranked.map(|line| (line.name(), measure(line))), threshold)
+    }
+
+    fn new(values: impl IntoIterator<Item = (String, Blocks)>, threshold: f64) -> Self {
+        let ranked = |(name, blocks): (String, Blocks)| {
+            let median = middle(&blocks)?;
+            Some(Ranked { name, blocks, median })
+        };
+        let mut members: Vec<Ranked> = values.into_iter().filter_map(ranked).collect();
+        members.sort_by(|a, b| a.median.total_cmp(&b.median));
+        let count = members.len();
+        let pairs: Vec<(usize, usize)> = (0..count)
+            .flat_map(|first| (first + 1..count).map(move |second| (first, second)))
+            .collect();
+        let blocks = |pair: &(usize, usize)| (&members[pair.0].blocks, &members[pair.1].blocks);
+        let if_alike = |pair| {
+            let (first, second) = blocks(pair);
+            probability_if_alike(first, second)
+        };
+        let corrected = holm(&pairs.iter().map(if_alike).collect::<Vec<f64>>());
+        let weighs = |pair: &(usize, usize)| {
+            let (first, second) = blocks(pair);
+            compare(first, second).is_some_and(|one| weighs(one, threshold))
+        };
+        let sure = pairs.into_iter().zip(corrected).filter(|(_, alike)| *alike <= SIGNIFICANCE);
+        let told_apart = sure.map(|(pair, _)| pair).filter(weighs).collect();
+        Self { members, told_apart, threshold }
+    }
+
+    /// Whether two contestants are told apart, by their names in the tables.
+    pub(crate) fn tells_apart(&self, one: &str, other: &str) -> bool {
+        let place = |name: &str| self.members.iter().position(|member| member.name == name);
+        let (Some(a), Some(b)) = (place(one), place(other)) else { return false };
+        self.told_apart.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// The letters of each member; those of the least value come first.
+    pub(crate) fn letters(&self) -> impl Iterator<Item = (&str, String)> {
+        let letters = letters(self.members.len(), |a, b| self.told_apart.contains(&(a, b)));
+        self.members.iter().map(|member| member.name.as_str()).zip(letters)
+    }
+}
+
+/// The contestants that two runs have, each compared with itself by one measure.
+pub(crate) struct Unpaired {
+    members: Vec<Itself>,
+}
+
+/// A contestant in two runs.
+pub(crate) struct Itself {
+    name: String,
+    /// The medians of both.
+    pub(crate) first: f64,
+    pub(crate) second: f64,
+    /// Of the second to the first.
+    pub(crate) comparison: Comparison,
+    pub(crate) told_apart: bool,
+}
+
+impl Unpaired {
+    /// Of a workload that both runs have.
+    pub(crate) fn of<'a>(
+        first: (&'a Run, &'a Workload),
+        second: (&'a Run, &'a Workload),
+        measure: Measure<'a>,
+    ) -> Self {
+        let threshold = threshold(first.0, first.1, measure);
+        let threshold = threshold.max(self::threshold(second.0, second.1, measure));
+        let before = lines(first.0, first.1);
+        let mut alike = Vec::new();
+        let mut members = Vec::new();
+        for line in lines(second.0, second.1) {
+            let name = line.name();
+            let Some(before) = before.iter().find(|before| before.name() == name) else { continue };
+            let (a, b) = (measure(before), measure(&line));
+            let (Some(first), Some(second)) = (middle(&a), middle(&b)) else { continue };
+            let Some(comparison) = compare_unpaired(&b, &a) else { continue };
+            alike.push(probability_if_alike_unpaired(&b, &a));
+            members.push(Itself { name, first, second, comparison, told_apart: false });
+        }
+        for (member, alike) in members.iter_mut().zip(holm(&alike)) {
+            member.told_apart = alike <= SIGNIFICANCE && weighs(member.comparison, threshold);
+        }
+        Self { members }
+    }
+
+    pub(crate) fn member(&self, name: &str) -> Option<&Itself> {
+        self.members.iter().find(|member| member.name == name)
+    }
+}
+
+/// Ratios below this count for nothing.
+fn threshold<'a>(run: &'a Run, workload: &'a Workload, measure: Measure<'a>) -> f64 {
+    let differed = twin(run, workload)
+        .and_then(|[double, twin]| typical_ratio(&measure(&twin), &measure(&double)));
+    differed.unwrap_or(1.0).max(PRACTICAL_RATIO)
+}
+
+fn weighs(comparison: Comparison, threshold: f64) -> bool {
+    comparison.ratio.max(1.0 / comparison.ratio) >= threshold
+}
+
+fn middle(blocks: &Blocks) -> Option<f64> {
+    Some(spread(blocks.iter().map(|(_, value)| *value))?.median)
+}
+
+/// An interval in brackets behind its ratio; nothing where there are too few blocks.
+pub(crate) fn interval(comparison: Comparison) -> String {
+    let text = |(low, high)| format!(" [{low:.2}–{high:.2}]");
+    comparison.interval.map_or(String::new(), text)
+}
+
+/// How a workload's twin stands to its double by what the table ranks, and what follows from that.
+pub(crate) fn twin_remark(run: &Run, workload: &Workload, ranking: &Ranking) -> Option<String> {
+    let [double, twin] = twin(run, workload)?;
+    let comparison = compare(&twin.standings(), &double.standings())?;
+    let (name, interval) = (double.name(), interval(comparison));
+    let ratio = format!("A/A: {name} measured twice differs by {:.2}{interval}", comparison.ratio);
+    let threshold = ranking.threshold;
+    Some(if threshold > PRACTICAL_RATIO {
+        format!("{ratio}, by {threshold:.2} in a typical block: less tells nothing apart here.")
+    } else {
+        format!("{ratio}.")
+    })
+}
+
+/// How often a run tells a twin from its double, by the same test, but of the single pair.
+pub(crate) fn twins(run: &Run) -> Option<String> {
+    let measures: [Measure<'_>; 3] = [Line::cost, Line::speed, Line::p99];
+    let (mut all, mut told_apart) = (0_usize, 0_usize);
+    for workload in &run.header.workloads {
+        let Some([double, twin]) = twin(run, workload) else { continue };
+        for measure in measures {
+            let pair = [("double", measure(&double)), ("twin", measure(&twin))];
+            if pair.iter().all(|(_, blocks)| blocks.len() > 1) {
+                let named = pair.map(|(name, blocks)| (name.to_owned(), blocks));
+                let ranking = Ranking::new(named, PRACTICAL_RATIO);
+                all += 1;
+                told_apart += usize::from(ranking.tells_apart("double", "twin"));
+            }
+        }
+    }
+    let percent = number(told_apart as f64 / all as f64 * 100.0);
+    (all > 0).then(|| {
+        format!(
+            "A/A twins: {told_apart} of {all} comparisons with their doubles, by CPU, throughput \
+             and p99, told them apart ({percent}%)."
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(name: &str, values: &[f64]) -> (String, Blocks) {
+        (name.to_owned(), (1..).zip(values.iter().copied()).collect())
+    }
+
+    #[test]
+    fn those_that_differ_surely_and_by_enough_are_told_apart() {
+        let all = vec![
+            values("dear", &[2.0, 2.1, 1.9, 2.0, 2.05]),
+            values("cheap", &[1.0, 1.01, 0.99, 1.0, 1.005]),
+            values("a hair dearer", &[1.01, 1.0201, 0.9999, 1.0101, 1.015]),
+        ];
+        let ranking = Ranking::new(all.clone(), PRACTICAL_RATIO);
+        assert!(ranking.tells_apart("dear", "cheap") && ranking.tells_apart("cheap", "dear"));
+        assert!(!ranking.tells_apart("cheap", "a hair dearer"), "sure, but of no weight");
+        assert!(!ranking.tells_apart("cheap", "nobody"));
+        let letters: Vec<_> =
+            ranking.letters().map(|(name, letters)| format!("{name} {letters}")).collect();
+        assert_eq!(letters, ["cheap a", "a hair dearer a", "dear b"]);
+        // Where two that are the same differ by more than that, nothing is told.
+        assert!(!Ranking::new(all, 2.5).tells_apart("dear", "cheap"));
+    }
+
+    /// Whatever their number and that of the blocks: one family in twenty may err.
+    #[test]
+    fn of_contestants_that_are_alike_few_families_tell_any_apart() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for (contestants, blocks) in [(6, 3), (9, 5), (17, 5), (6, 10)] {
+            let mut value = |one: usize| {
+                // The sum of twelve is nearly normal; some are noisier than others.
+                let normal = (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
+                (normal * 0.05 * (1 + one % 3) as f64).exp()
+            };
+            let families = 1000;
+            let mut erring = 0;
+            for _ in 0..families {
+                let all = (0..contestants).map(|one| {
+                    values(&one.to_string(), &(0..blocks).map(|_| value(one)).collect::<Vec<_>>())
+                });
+                erring += usize::from(!Ranking::new(all, 1.0).told_apart.is_empty());
+            }
+            let share = erring as f64 / f64::from(families);
+            assert!(share < 0.075, "{contestants} over {blocks} blocks: {share}");
+        }
+    }
+}

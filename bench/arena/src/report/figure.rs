@@ -1,0 +1,192 @@
+//! Figures: the bar of a row, and the heat map as a file of its own, which a README can show.
+//!
+//! A file has its colours with it, dark and light, and a ground of its own: what surrounds it is
+//! not known.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::standing::{Standing, family, standings};
+use crate::progress::counted;
+use crate::record::Run;
+use crate::stats::Spread;
+use crate::table::number;
+use crate::workload::Workload;
+
+pub(super) const PALETTE: &str = include_str!("assets/palette.css");
+const FIGURE: &str = include_str!("assets/figure.css");
+
+const BAR_WIDTH: f64 = 150.0;
+
+const ROW: f64 = 26.0;
+/// The heat map's lines of words above and below.
+const ABOVE: f64 = 62.0;
+const BELOW: f64 = 74.0;
+/// Of letters, about: names are set in a font that is not known.
+const LETTER: f64 = 7.2;
+/// With more workloads than this their names stand upright.
+const NAMES_ACROSS_MAX: usize = 8;
+/// The words above and below need so much.
+const WIDTH_MIN: f64 = 720.0;
+
+/// From nothing to the greatest of a table: the median, and the least and the greatest block.
+pub(super) fn bar(standing: &Standing<'_>, greatest: f64) -> Markup {
+    let Some(Spread { median, low, high }) = standing.spread else {
+        return html! {};
+    };
+    let x = |value: f64| format!("{:.1}", value / greatest * BAR_WIDTH);
+    let (left, right) = (x(low), x(high));
+    html! {
+        svg.bar.(family(standing.line.contestant)) viewBox=(format!("-1 0 {} 16", BAR_WIDTH + 2.0))
+            aria-hidden="true" {
+            title { (standing.words()) }
+            rect.reach x="0" y="0" width=(BAR_WIDTH) height="16" {}
+            rect.fill x="0" y="3" width=(x(median)) height="10" {}
+            path.range d=(format!("M{left} 8H{right}M{left} 5V11M{right} 5V11")) {}
+        }
+    }
+}
+
+/// The greatest value of a table, which its bars end at.
+pub(super) fn greatest(standings: &[Standing<'_>]) -> f64 {
+    let highs = standings.iter().filter_map(|one| Some(one.spread?.high));
+    highs.fold(f64::MIN_POSITIVE, f64::max)
+}
+
+/// Where the parts of the heat map lie.
+struct Layout {
+    are_names_across: bool,
+    left: f64,
+    top: f64,
+    cell: f64,
+    width: f64,
+    /// Of the cells.
+    bottom: f64,
+}
+
+impl Layout {
+    fn of(names: &[&str], workloads: &[Workload]) -> Self {
+        let width = |longest: Option<usize>| LETTER * longest.unwrap_or(0) as f64;
+        let are_names_across = workloads.len() <= NAMES_ACROSS_MAX;
+        let left = 24.0 + width(names.iter().map(|one| one.chars().count()).max());
+        let upright = width(workloads.iter().map(|one| one.name.chars().count()).max());
+        let cell = if are_names_across { 96.0 } else { 58.0 };
+        let top = ABOVE + if are_names_across { 24.0 } else { 14.0 + upright };
+        let width = (left + cell * workloads.len() as f64 + 16.0).max(WIDTH_MIN);
+        let bottom = top + ROW * names.len() as f64;
+        Self { are_names_across, left, top, cell, width, bottom }
+    }
+
+    fn x(&self, column: usize) -> f64 {
+        self.left + self.cell * column as f64
+    }
+
+    fn y(&self, row: usize) -> f64 {
+        self.top + ROW * row as f64
+    }
+
+    fn names_above(&self, workloads: &[Workload]) -> Markup {
+        html! {
+            @for (column, workload) in workloads.iter().enumerate() {
+                @let x = self.x(column) + self.cell / 2.0;
+                @if self.are_names_across {
+                    text.middle x=(x) y=(self.top - 9.0) { (workload.name) }
+                } @else {
+                    @let place = format!("translate({} {}) rotate(-90)", x + 4.0, self.top - 8.0);
+                    text transform=(place) { (workload.name) }
+                }
+            }
+        }
+    }
+
+    fn cell(&self, (row, column): (usize, usize), standing: &Standing<'_>) -> Markup {
+        let (text, class) = standing.cell();
+        let (x, y) = (self.x(column), self.y(row));
+        html! {
+            g.(class) {
+                title { (standing.words()) }
+                rect x=(x + 1.0) y=(y + 1.0) width=(self.cell - 2.0) height=(ROW - 2.0) rx="3" {}
+                text.middle.(size(&text)) x=(x + self.cell / 2.0) y=(y + 17.0) { (text) }
+            }
+        }
+    }
+}
+
+/// Architecture by workload: each as a multiple of the lowest of its column.
+pub(super) fn heat_map(run: &Run) -> String {
+    let workloads = &run.header.workloads;
+    let columns: Vec<Vec<Standing<'_>>> =
+        workloads.iter().map(|workload| standings(run, workload)).collect();
+    let contestants = run.header.contestants.iter().filter(|one| !one.floor);
+    let names: Vec<&str> = contestants.map(|one| one.name.as_str()).collect();
+    let layout = Layout::of(&names, workloads);
+    let (width, height) = (layout.width, layout.bottom + BELOW);
+    let machine = &run.header.machine;
+    let cores = counted(machine.cores, "processor");
+    let markup = html! {
+        svg xmlns="http://www.w3.org/2000/svg" role="img" width=(width) height=(height)
+            viewBox=(format!("0 0 {width} {height}")) aria-labelledby="title words" {
+            title id="title" { "What each architecture costs, as a multiple of the lowest" }
+            desc id="words" {
+                "Architecture by workload; README.md in the same folder has the numbers."
+            }
+            style { (PreEscaped(PALETTE)) (PreEscaped(FIGURE)) }
+            rect.ground x="0.5" y="0.5" width=(width - 1.0) height=(height - 1.0) rx="8" {}
+            text.title x="16" y="28" { "Cost by workload, as a multiple of the lowest" }
+            text.quiet x="16" y="48" {
+                (run.header.profile) " run of " (&run.header.started[..10]) ", " (machine.cpu) ", "
+                (cores) "; processor time for each request, or for each byte of files"
+            }
+            (layout.names_above(workloads))
+            @for (row, name) in names.iter().enumerate() {
+                text.end x=(layout.left - 10.0) y=(layout.y(row) + 17.0) { (name) }
+                @for (column, standings) in columns.iter().enumerate() {
+                    @let mut standings = standings.iter();
+                    @if let Some(one) = standings.find(|one| one.line.contestant.name == *name) {
+                        (layout.cell((row, column), one))
+                    }
+                }
+            }
+            (legend(layout.bottom + 26.0))
+        }
+    };
+    markup.into_string() + "\n"
+}
+
+/// Words are set smaller than numbers.
+fn size(text: &str) -> &'static str {
+    if text.len() > 8 { "word" } else { "number" }
+}
+
+fn legend(y: f64) -> Markup {
+    let steps = super::standing::STEPS;
+    let mut entries = vec![("alike".to_owned(), "lowest, or ≈ not told apart".to_owned(), 196.0)];
+    let mut from = "above it".to_owned();
+    for (number, step) in steps.iter().enumerate() {
+        let words = if number == 0 { format!("to {step}") } else { format!("{from}–{step}") };
+        entries.push((format!("step-{number}"), words, 84.0));
+        from = step.to_string();
+    }
+    entries.push((format!("step-{}", steps.len()), format!("{from} and more"), 100.0));
+    let mut x = 16.0;
+    let placed = entries.into_iter().map(|(class, words, width)| {
+        let at = x;
+        x += width;
+        (at, class, words)
+    });
+    let placed: Vec<_> = placed.collect();
+    html! {
+        @for (x, class, words) in placed {
+            g.(class) { rect x=(x) y=(y - 11.0) width="16" height="14" rx="3" {} }
+            text.quiet x=(x + 22.0) y=(y) { (words) }
+        }
+        text.quiet x="16" y=(y + 26.0) {
+            "† did not serve every connection, so it is no answer. Words in capitals: "
+            "nothing that counts. Intervals: results/README.md"
+        }
+    }
+}
+
+/// A number of the lowest, for a legend.
+pub(super) fn scale(greatest: f64) -> String {
+    format!("0 to {}", number(greatest))
+}

@@ -1,0 +1,163 @@
+//! What the page and the figure hold, whatever the records say.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
+
+use super::*;
+use crate::report::figure::heat_map;
+use crate::report::tests::{cell, contestant, run, run_at_a_rate, run_beside_a_peer, workload};
+
+/// What a reader sees of it.
+fn text_of(page: &str) -> String {
+    let mut text = String::new();
+    let body = page.rsplit_once("<script>").map_or(page, |(body, _)| body);
+    for piece in body.split('<').skip(1) {
+        text.push_str(piece.split_once('>').map_or("", |(_, text)| text));
+    }
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+}
+
+/// Replies in every power of two of microseconds, fewer of the slow ones.
+fn histogram() -> String {
+    let mut histogram = Histogram::<u64>::new_with_bounds(1, 1 << 40, 3).unwrap();
+    for power in 0..14 {
+        let replies = 40_000 >> power;
+        for part in 0..50_u64 {
+            let nanoseconds = (1000 << power) * (50 + part) / 50;
+            histogram.record_n(nanoseconds, replies).unwrap();
+        }
+    }
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(&histogram, &mut bytes).unwrap();
+    STANDARD.encode(bytes)
+}
+
+#[test]
+fn the_page_has_the_rows_answers_and_remarks_of_the_tables() {
+    for run in [run(), run_at_a_rate(), run_beside_a_peer()] {
+        let text = text_of(&of(std::slice::from_ref(&run), &[]));
+        for workload in &run.header.workloads {
+            let table = table(&run, workload);
+            assert!(!table.rows.is_empty());
+            for expected in table.rows.iter().flatten().chain(&table.remarks) {
+                assert!(text.contains(expected.as_str()), "{expected}");
+            }
+        }
+        for answer in answers(&run).rows.iter().flat_map(|(_, row)| row) {
+            assert!(answer.words == NO_QUESTION || text.contains(&answer.words));
+        }
+    }
+}
+
+#[test]
+fn the_page_opens_with_the_answer_and_what_was_void() {
+    let text = text_of(&of(&[run()], &[]));
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words} in {text}"));
+    let order = [
+        "The answer",
+        "Not decided in 2 of 2 workloads: plaintext, herd",
+        "pool 9.20 µsnot told apart from threads",
+        "What was void, and why",
+        "STARVED: no request was answered",
+        "herd: pool",
+        "FAILED: the server did not start",
+        "plaintext: broken",
+        "HTTP /plaintext, 64 connections",
+    ]
+    .map(place);
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[test]
+fn the_heat_map_tells_the_lowest_its_equals_those_that_are_no_answer_and_what_is_void() {
+    let text = text_of(&heat_map(&run()));
+    for expected in
+        ["lowest", "≈ 1.01", "0.76 †", "FAILED", "not told apart from it", "(peer)", "herd"]
+    {
+        assert_eq!(text.contains(expected), expected != "(peer)", "{expected} in {text}");
+    }
+}
+
+#[test]
+fn a_curve_is_drawn_only_of_latencies_that_count() {
+    let mut run = run_at_a_rate();
+    for cell in &mut run.cells {
+        cell.outcome.as_mut().unwrap().response_histogram = Some(histogram());
+    }
+    let curves = Curves::of(&run, &run.header.workloads[0]);
+    assert_eq!(curves.missing(), ["serial (NON-STATIONARY)"]);
+    let (table, names) = curves.table();
+    assert_eq!(names, ["threads", "pool"]);
+    // One of the five blocks of `threads` was disturbed.
+    let replies = |row: usize| table.rows[row][1].replace(',', "").parse::<u64>().unwrap();
+    assert_eq!(replies(0) * 5, replies(1) * 4);
+    assert_eq!(table.rows[0][2], table.rows[1][2]);
+    let chart = curves.chart().into_string();
+    assert_eq!(chart.matches("class=\"line\"").count(), 2);
+    assert!(chart.contains("role=\"img\"") && chart.contains("aria-label=\"Response time by"));
+}
+
+#[test]
+fn what_a_record_says_is_text_and_no_markup() {
+    let evil = "<script>alert(1)</script>\"'&";
+    let mut run = run();
+    run.header.machine.cpu = evil.to_owned();
+    for workload in &mut run.header.workloads {
+        let named = format!("{}{evil}", workload.name);
+        let old = std::mem::replace(&mut workload.name, named);
+        for cell in run.cells.iter_mut().filter(|cell| cell.workload == old) {
+            cell.workload.clone_from(&workload.name);
+        }
+        (workload.title, workload.question) = (evil.to_owned(), evil.to_owned());
+    }
+    run.header.contestants[3].name = evil.to_owned();
+    for cell in run.cells.iter_mut().filter(|cell| cell.contestant == "broken") {
+        (cell.contestant, cell.failure) = (evil.to_owned(), Some(evil.to_owned()));
+    }
+    let figure = heat_map(&run);
+    let page = of(&[run], &[]);
+    for markup in [&page, &figure] {
+        assert!(!markup.contains("<script>alert") && !markup.contains(")</script>\""));
+        assert!(text_of(markup).contains(evil));
+    }
+    assert_eq!(page.matches("<script>").count(), 1, "its own");
+}
+
+#[test]
+fn the_page_names_no_place_on_the_network() {
+    let page = of(&[run(), run_beside_a_peer()], &[]);
+    for place in ["://", "url(", "@import", " src="] {
+        assert!(!page.contains(place), "{place}");
+    }
+    assert!(!heat_map(&run()).replace("http://www.w3.org/2000/svg", "").contains("://"));
+}
+
+/// Sixteen architectures under nineteen workloads, with curves.
+#[test]
+fn the_page_of_a_full_run_is_under_two_megabytes() {
+    let mut run = run();
+    let histogram = histogram();
+    let names: Vec<String> =
+        (0..16).map(|number| format!("an-architecture-with-a-name-{number}")).collect();
+    run.header.contestants =
+        names.iter().map(|name| contestant(name, 1, crate::catalogue::Io::Epoll, false)).collect();
+    run.header.workloads = (0..19)
+        .map(|number| Workload { blocks: 3, ..workload(&format!("a-workload-{number}")) })
+        .collect();
+    run.cells.clear();
+    for workload in &run.header.workloads {
+        for (number, name) in names.iter().enumerate() {
+            for block in 1..=3 {
+                let cpu_us = 10.0 + (number * 7 % 16) as f64 + f64::from(block) / 10.0;
+                let mut cell = cell(&workload.name, name, block, cpu_us, 50_000.0);
+                cell.outcome.as_mut().unwrap().histogram.clone_from(&histogram);
+                run.cells.push(cell);
+            }
+        }
+    }
+    let page = of(&[run], &[]);
+    assert_eq!(page.matches("class=\"line\"").count(), 16 * 19);
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+}
