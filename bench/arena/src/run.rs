@@ -267,6 +267,7 @@ impl Stage {
             guestbook: book.as_deref(),
             tls: workload.tls,
             cores: workload.cores,
+            tls: workload.tls,
         };
         let mut server = self.start(contestant, &service)?;
         let result = verify(server.address(), &Request::of(workload, &self.certificate))

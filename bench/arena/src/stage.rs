@@ -46,19 +46,14 @@ pub(crate) struct Service<'a> {
     pub(crate) tls: bool,
     /// So many processors instead of one.
     pub(crate) cores: Option<usize>,
+    /// It is to show the stage's certificate.
+    pub(crate) tls: bool,
 }
 
 impl<'a> Service<'a> {
     pub(crate) fn new(protocol: Protocol, root: &'a Path) -> Self {
-        Self {
-            protocol,
-            root,
-            workers: None,
-            backend: None,
-            guestbook: None,
-            tls: false,
-            cores: None,
-        }
+        let (workers, backend, guestbook, cores, tls) = (None, None, None, None, false);
+        Self { protocol, root, workers, backend, guestbook, cores, tls }
     }
 }
 
@@ -153,7 +148,7 @@ impl Stage {
         contestant: &Contestant,
         service: &Service<'_>,
     ) -> anyhow::Result<Server> {
-        let Service { protocol, root, workers, backend, guestbook, tls, cores } = *service;
+        let Service { protocol, root, workers, backend, guestbook, cores, tls } = *service;
         let cpus = self.placement.server_at(cores);
         if let Some(peer) = &contestant.peer {
             return self.start_peer(protocol, contestant, peer, root, cpus);

@@ -269,11 +269,10 @@ impl Workload {
 
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
-        let is_as_secure = !contestant.is_peer() || contestant.tls == self.tls;
         contestant.speaks(self.protocol)
+            && (!contestant.is_peer() || contestant.tls == self.tls)
             && (self.floor || !contestant.floor)
             && (self.variants || !contestant.variant)
-            && is_as_secure
     }
 
     /// The workers that a contestant is told to have. Where it is asked how they share, all that
