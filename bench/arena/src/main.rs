@@ -44,7 +44,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-use crate::machine::{Counting, Placement};
+use crate::machine::Placement;
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::stage::{Service, Stage, protocol_name};
@@ -301,7 +301,6 @@ fn measure(
         let seconds = options.seconds.map(|seconds| seconds * 1000);
         workload.duration_ms = seconds.unwrap_or(workload.duration_ms);
     }
-    workloads.retain(|workload| workload.cores.is_none_or(|cores| cores <= machine::processors()));
     let all = catalogue.with_variants();
     let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
     let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
@@ -326,10 +325,7 @@ fn measure(
     let stage = Stage::new(header.machine.placement.clone(), backend, room)?;
     stage.describe(&mut header.machine);
     if profile != "quick" {
-        header.machine.syscalls = Some(match syscalls::allowed() {
-            Ok(()) => Counting::Counted,
-            Err(why) => Counting::Refused(why),
-        });
+        header.machine.syscalls = Some(syscalls::counting());
     }
     let planned = Duration::from_millis(run::planned_ms(&header));
     let cells = progress::counted(header.planned(), "cell");
@@ -401,6 +397,7 @@ enum Set {
 /// Those that were named, or those of the set.
 fn chosen_workloads(all: &[Workload], names: &[String], set: Set) -> Result<Vec<Workload>, Usage> {
     let mut workloads = pick("workload", all, names, Workload::family)?;
+    workloads.retain(|one| one.cores.is_none_or(|cores| cores <= machine::processors()));
     if names.is_empty() {
         workloads.retain(|one| match set {
             Set::Quick => one.quick,
