@@ -88,8 +88,8 @@ pub enum Job {
     /// that only closing shows (a quota, a network file system); then give it its real name, if it
     /// was written under another: [`Done::Nothing`].
     Commit(Root, File, Option<u32>, Option<(PathBuf, PathBuf)>),
-    /// Burn CPU time of the calling thread, then block it, as a library without an asynchronous form
-    /// does: [`Done::Nothing`].
+    /// Burn CPU time of the calling thread, then block it, as a library without an asynchronous
+    /// form does: [`Done::Nothing`].
     Work {
         /// So much CPU time.
         compute: Duration,

@@ -16,6 +16,7 @@ use crate::catalogue::{Catalogue, pick, require_programs};
 use crate::progress::{counted, for_people};
 use crate::record::{Header, Writer};
 use crate::stage::Stage;
+use crate::table::number;
 use crate::workload::{CONNECTIONS_MAX, Workload};
 use crate::{machine, report, run};
 
@@ -164,16 +165,16 @@ impl Question {
         if needed >= cores {
             let most = cores * 1e6 / self.cpu_us as f64;
             return refuse(format!(
-                "{rate} requests a second × {} µs of processor time keep {needed:.2} processors busy, \
-                 and the server has {cores}: no architecture can do that; \
+                "{rate} requests a second × {} µs of processor time keep {needed:.2} processors \
+                 busy, and the server has {cores}: no architecture can do that; \
                  ask for less than {most:.0} a second, or give it more --cores",
                 self.cpu_us
             ));
         }
-        let service_ms = self.service_s() * 1e3;
-        if service_ms > self.p99_ms {
+        let service = number(self.service_s() * 1e3);
+        if self.service_s() * 1e3 > self.p99_ms {
             return refuse(format!(
-                "a request takes {service_ms} ms, which is more than the p99 of {} ms: \
+                "a request takes {service} ms, which is more than the p99 of {} ms: \
                  no architecture can do that; raise --p99-ms",
                 self.p99_ms
             ));
@@ -181,7 +182,7 @@ impl Question {
         if self.in_flight() > self.active() as f64 {
             let most = self.active() as f64 / self.service_s();
             return refuse(format!(
-                "{rate} requests a second × {service_ms} ms are {:.1} requests at a time, \
+                "{rate} requests a second × {service} ms are {:.1} requests at a time, \
                  and {} of the connections ask: no architecture can do that; \
                  ask for less than {most:.0} a second, or over more connections",
                 self.in_flight(),
@@ -209,13 +210,13 @@ impl Question {
                 "- {:.1} requests are served at a time on average (Little's law: {rate} a second × \
                  {} ms), so fewer workers than that cannot do it.",
                 self.in_flight(),
-                self.service_s() * 1e3
+                number(self.service_s() * 1e3)
             ));
             lines.push(format!(
-                "- The ceiling of whoever serves one request at a time is {:.0} a second (1 / {} ms): \
-                 of one event loop that runs jobs itself, and of serial.",
+                "- The ceiling of whoever serves one request at a time is {:.0} a second \
+                 (1 / {} ms): of one event loop that runs jobs itself, and of serial.",
                 1.0 / self.service_s(),
-                self.service_s() * 1e3
+                number(self.service_s() * 1e3)
             ));
         }
         lines.push(format!(

@@ -1,8 +1,8 @@
 //! The highest rate at which a server answers in time: found by bracketing and bisection, confirmed
 //! by a fresh run, and exceeded to see what becomes of it.
 //!
-//! Each trial is a server of its own under Poisson arrivals. What disturbs a trial makes it worse and
-//! never better, so one that holds decides, and one that does not is tried again.
+//! Each trial is a server of its own under Poisson arrivals. What disturbs a trial makes it worse
+//! and never better, so one that holds decides, and one that does not is tried again.
 
 mod table;
 

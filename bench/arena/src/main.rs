@@ -48,7 +48,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-use crate::machine::{Counting, Machine, Placement};
+use crate::machine::{Machine, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::resume::Present;
@@ -353,7 +353,6 @@ fn measure(
         let chosen_ms = options.seconds.map(|seconds| seconds * 1000).or(full_ms);
         workload.duration_ms = chosen_ms.unwrap_or(workload.duration_ms);
     }
-    workloads.retain(|workload| workload.cores.is_none_or(|cores| cores <= machine::processors()));
     let all = catalogue.with_variants();
     let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
     let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
@@ -374,7 +373,7 @@ fn measure(
     let mut header = Header::new(started, profile, seed, contestants, workloads);
     let stage = stage(&mut header.machine, backend.clone(), &header.workloads)?;
     if profile != "quick" {
-        header.machine.syscalls = Some(Counting::now());
+        header.machine.syscalls = Some(syscalls::counting());
     }
     header.programs = programs(header.contestants.iter().chain(&backend))?;
     carry_out(Writer::create(results, started, header)?, &stage, results)
@@ -526,6 +525,7 @@ impl Set {
 /// Those that were named, or those of the set.
 fn chosen_workloads(all: &[Workload], names: &[String], set: Set) -> Result<Vec<Workload>, Usage> {
     let mut workloads = pick("workload", all, names, Workload::family)?;
+    workloads.retain(|one| one.cores.is_none_or(|cores| cores <= machine::processors()));
     if names.is_empty() {
         workloads.retain(|one| match set {
             Set::Quick => one.quick,

@@ -89,8 +89,8 @@ pub(crate) struct Used {
 }
 
 impl Counters {
-    /// Reads the counters of the tree below `root`, which may have a control group: CPU first, where
-    /// the order of reading is the order of precision.
+    /// Reads the counters of the tree below `root`, which may have a control group: CPU first,
+    /// where the order of reading is the order of precision.
     pub(crate) fn read(root: i32, group: Option<&Group>) -> Self {
         let asked = Instant::now();
         let machine = MachineCounters::read();

@@ -1,9 +1,8 @@
 //! System calls of a process tree, counted by the kernel: `perf_event_open(2)` on its trace
 //! point `raw_syscalls:sys_enter`.
 //!
-//! strace would need fewer rights, but it slows a server down so much that always all clients wait
-//! for it: what a server then asks the kernel is what a full one asks, and the number that is wanted
-//! here is another.
+//! strace would need fewer rights, but it slows a server down so much that all clients wait for it
+//! always: what a server then asks the kernel is what a full one asks, and that is another number.
 
 use std::fs;
 use std::io;
@@ -12,6 +11,7 @@ use nix::errno::Errno;
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Counter};
 
+use crate::machine::Counting;
 use crate::sample;
 
 /// Where the kernel names its trace points, in the order of age, the youngest first.
@@ -23,12 +23,15 @@ const EVENT: &str = "events/raw_syscalls/sys_enter/id";
 pub(crate) struct Watch(Vec<Counter>);
 
 /// Whether the kernel lets this process count; if not, why, in words.
-pub(crate) fn allowed() -> Result<(), String> {
+pub(crate) fn counting() -> Counting {
     let own = std::process::id() as i32;
-    let tried = event().and_then(|id| counter(id, own));
-    tried.map(drop).map_err(|error| {
-        format!("counting them needs root, or CAP_PERFMON and a readable {}: {error}", TRACING[0])
-    })
+    match event().and_then(|id| counter(id, own)) {
+        Ok(_) => Counting::Counted,
+        Err(error) => Counting::Refused(format!(
+            "counting them needs root, or CAP_PERFMON and a readable {}: {error}",
+            TRACING[0]
+        )),
+    }
 }
 
 impl Watch {
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_a_tree_calls_is_counted_with_what_its_children_call_or_it_is_said_why_not() {
-        if let Err(why) = allowed() {
+        if let Counting::Refused(why) = counting() {
             assert!(why.starts_with("counting them needs root"), "{why}");
             return;
         }

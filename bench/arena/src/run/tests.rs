@@ -109,6 +109,43 @@ fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
     assert_eq!(cells[2].faults, ["left 1 processes behind: killed"]);
 }
 
+/// A server that answers the one who verifies it, and nobody after that.
+fn hanging() -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut first, _) = listener.accept().unwrap();
+        first.write_all(REPLY.as_bytes()).unwrap();
+        first.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = first.read_to_end(&mut Vec::new());
+        drop(first);
+        let silent: Vec<_> = listener.incoming().collect();
+        drop(silent);
+    });
+    address
+}
+
+#[test]
+fn a_contestant_that_hangs_is_starved_and_ended_and_the_next_has_its_turn() {
+    let hangs = format!("trap 'exit 0' TERM; echo listening on {}; sleep 9 & wait", hanging());
+    let good = format!("echo listening on {}; exec sleep 9", parrot(REPLY));
+    let contestants = vec![contestant("good", &good), contestant("hanging", &hangs)];
+    let folder = tempfile::tempdir().unwrap();
+    let header = header(contestants, 1);
+    let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
+    run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
+    let run = writer.run();
+    let of = |name: &str| run.cells.iter().find(|cell| cell.contestant == name).unwrap();
+    let verdict = |name| crate::table::verdict(of(name), &run.header.workloads[0]);
+    assert_eq!(of("hanging").failure, None);
+    assert_eq!(verdict("hanging"), crate::table::Verdict::Starved);
+    // What it has left is told, as of any other.
+    assert_eq!(of("hanging").faults, ["left 1 processes behind: killed"]);
+    assert!(of("good").outcome.as_ref().unwrap().requests > 0);
+}
+
 #[test]
 fn what_a_machine_has_not_is_not_available_there_and_nothing_wrong() {
     let script = "echo no luck here >&2; exit 2";
