@@ -48,6 +48,10 @@ const COPY_BYTES_MAX: usize = 64 * 1024;
 /// Empty buffers of sends that are kept for the next: about as many as a turn has sends.
 const SPARE_MAX: usize = 128;
 
+/// More than this in a turn would no longer lie in the processor's cache when it is looked at: it
+/// costs less to have the peers wait than to provide more buffers.
+const CACHED_BYTES: usize = 512 * 1024;
+
 /// How much there is of what a ring shares.
 struct Limits {
     /// Operations that are submitted together at most. With more, the first of them would wait long
@@ -72,6 +76,8 @@ pub(crate) struct Ring {
     buffers: Rc<Buffers>,
     /// Completions of this turn that are not looked at yet.
     left: usize,
+    /// What has been received in this turn.
+    received_bytes: usize,
     timer: Timer,
     waker: Arc<EventFd>,
 }
@@ -164,6 +170,7 @@ impl Ring {
             spare: Vec::new(),
             buffers: Rc::clone(&buffers),
             left: 0,
+            received_bytes: 0,
             timer: Timer::new()?,
             waker: Arc::clone(waker),
         };
@@ -291,6 +298,7 @@ impl Driver for Ring {
     fn wait(&mut self, _: &mut Inbox, at_most: Duration, alarm: Option<Instant>) -> io::Result<()> {
         let wait = self.timer.arm(alarm, at_most);
         self.queue.enter(wait)?;
+        self.received_bytes = 0;
         self.left = self.queue.completed();
         Ok(())
     }
@@ -413,6 +421,8 @@ impl Ring {
         let result = completion.result();
         let buffer = cqueue::buffer_select(completion.flags());
         let goes_on = cqueue::more(completion.flags());
+        self.received_bytes += result.max(0) as usize;
+        let is_much = self.received_bytes >= CACHED_BYTES;
         let give_back = || {
             if let Some(buffer) = buffer {
                 inbox.buffers.provide(buffer);
@@ -427,8 +437,8 @@ impl Ring {
         let is_piece = socket.intake.in_pieces && result > 0;
         let errno = Errno::from_raw(-result.min(0));
         match errno {
-            Errno::ENOBUFS => self.buffers.provide_more(),
-            Errno::EAGAIN | Errno::EINTR => {}
+            Errno::ENOBUFS if !is_much => self.buffers.provide_more(),
+            Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR => {}
             _ if result > 0 => {}
             _ => {
                 give_back();

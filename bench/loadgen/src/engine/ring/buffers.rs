@@ -1,7 +1,8 @@
 //! The buffers that a ring's receives take, shared by all sockets of a thread.
 //!
 //! Invariant: a buffer is either provided to the kernel, or whoever was told of it has it. Only as
-//! many are provided as have been needed at a time, so that they stay in the processor's cache.
+//! many are provided as have been needed at a time for short input, so that they stay in the
+//! processor's cache.
 
 use std::cell::Cell;
 use std::io;
