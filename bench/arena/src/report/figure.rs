@@ -47,7 +47,7 @@ pub(super) fn bar(standing: &Standing<'_>, greatest: f64) -> Markup {
 }
 
 /// The greatest value of a table, which its bars end at.
-pub(super) fn greatest(standings: &[Standing<'_>]) -> f64 {
+pub(super) fn greatest(standings: &[&Standing<'_>]) -> f64 {
     let highs = standings.iter().filter_map(|one| Some(one.spread?.high));
     highs.fold(f64::MIN_POSITIVE, f64::max)
 }

@@ -8,6 +8,7 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use super::*;
 use crate::report::figure::heat_map;
 use crate::report::tests::{cell, contestant, run, run_at_a_rate, run_beside_a_peer, workload};
+use crate::table::table;
 
 /// What a reader sees of it.
 fn text_of(page: &str) -> String {
