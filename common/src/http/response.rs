@@ -110,16 +110,19 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// The date of `now`. Each thread remembers the one of the last second that it was asked for, which
 /// changes what it costs and nothing else.
 pub(super) fn date(now: SystemTime) -> Date {
+    // From when until when, for a comparison is cheaper than a difference.
+    type Last = (SystemTime, SystemTime, Date);
     thread_local! {
-        static LAST: Cell<(u64, Date)> = const { Cell::new((u64::MAX, [0; 29])) };
+        static LAST: Cell<Last> =
+            const { Cell::new((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH, [0; 29])) };
     }
-    let second = second(now);
-    let (last_second, last) = LAST.get();
-    if second == last_second {
+    let (from, until, last) = LAST.get();
+    if from <= now && now < until {
         return last;
     }
     let date = http_date(now);
-    LAST.set((second, date));
+    let from = SystemTime::UNIX_EPOCH + Duration::from_secs(second(now));
+    LAST.set((from, from + Duration::from_secs(1), date));
     date
 }
 

@@ -274,6 +274,47 @@ impl Session {
         }
     }
 
+    /// Whether this input is of use now.
+    fn takes(&self, input: &[u8]) -> bool {
+        !input.is_empty() && self.output.is_empty() && self.may_parse()
+    }
+
+    /// Whether events are those of a call to the backend.
+    fn calls(&self) -> bool {
+        self.output.is_empty() && matches!(self.doing, Doing::Backend(_))
+    }
+
+    /// All but input that is of use, and what was written of a reply.
+    fn handle_rare(&mut self, event: Event<'_>) {
+        // Every pending output goes before what is being done: so a failure is the output's.
+        let doing = if self.output.is_empty() { Some(&self.doing) } else { None };
+        match (doing, event) {
+            (Some(Doing::Backend(_)), event) => self.called(&event),
+            (Some(Doing::Work(_)), Event::Ran(done)) => self.worked(Ok(done)),
+            (Some(Doing::Work(_)), Event::Failed(error)) => self.worked(Err(error)),
+            (Some(Doing::Work(_)), Event::TimedOut) => {
+                self.worked(Err(std::io::ErrorKind::TimedOut.into()));
+            }
+            (Some(Doing::Events(_)), Event::TimedOut) => self.write_event(),
+            (Some(Doing::Receive(_)), Event::TimedOut) => {
+                self.give_up_receiving(Some(Status::REQUEST_TIMEOUT));
+            }
+            (Some(Doing::Parse), Event::TimedOut) if self.ending == Ending::No => {
+                self.stop_reading(Status::REQUEST_TIMEOUT);
+            }
+            (Some(Doing::Parse), Event::Drain) if self.ending == Ending::No => {
+                self.stop_reading(Status::UNAVAILABLE);
+                // From now on nothing is to be read.
+                if self.ending == Ending::Orderly {
+                    self.ending = Ending::AfterReply;
+                }
+            }
+            // The end of the stream, an orderly close, a failed or overlong write, or a file that
+            // has shrunk.
+            _ => self.abandon(),
+        }
+    }
+
     pub(super) fn next_phase(&mut self) {
         self.phase = self.phase.wrapping_add(1);
     }
@@ -324,43 +365,12 @@ impl crate::session::Session for Session {
     }
 
     fn handle(&mut self, event: Event<'_>) {
-        // Every pending output goes before what is being done: so a failure is the output's.
-        let doing = if self.output.is_empty() { Some(&self.doing) } else { None };
-        match (doing, event) {
-            (_, Event::Wrote(count)) if count > 0 && !matches!(doing, Some(Doing::Backend(_))) => {
-                self.wrote(count);
-            }
-            (Some(Doing::Backend(_)), event) => self.called(&event),
-            (Some(Doing::Work(_)), Event::Ran(done)) => self.worked(Ok(done)),
-            (Some(Doing::Work(_)), Event::Failed(error)) => self.worked(Err(error)),
-            (Some(Doing::Work(_)), Event::TimedOut) => {
-                self.worked(Err(std::io::ErrorKind::TimedOut.into()));
-            }
-            (Some(Doing::Events(_)), Event::TimedOut) => self.write_event(),
-            (Some(Doing::Receive(_)), Event::Read(Chan::Control, input)) if !input.is_empty() => {
-                self.received(input);
-            }
-            (Some(Doing::Receive(_)), Event::TimedOut) => {
-                self.give_up_receiving(Some(Status::REQUEST_TIMEOUT));
-            }
-            (Some(Doing::Parse), Event::Read(Chan::Control, input))
-                if self.ending == Ending::No && !input.is_empty() =>
-            {
-                self.received(input);
-            }
-            (Some(Doing::Parse), Event::TimedOut) if self.ending == Ending::No => {
-                self.stop_reading(Status::REQUEST_TIMEOUT);
-            }
-            (Some(Doing::Parse), Event::Drain) if self.ending == Ending::No => {
-                self.stop_reading(Status::UNAVAILABLE);
-                // From now on nothing is to be read.
-                if self.ending == Ending::Orderly {
-                    self.ending = Ending::AfterReply;
-                }
-            }
-            // The end of the stream, an orderly close, a failed or overlong write, or a file that
-            // has shrunk.
-            _ => self.abandon(),
+        // These two are what a small request has. They are looked at where they are, because an
+        // event can be large, and to move it is felt there.
+        match event {
+            Event::Read(Chan::Control, input) if self.takes(input) => self.received(input),
+            Event::Wrote(count) if count > 0 && !self.calls() => self.wrote(count),
+            event => self.handle_rare(event),
         }
     }
 
