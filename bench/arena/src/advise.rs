@@ -106,11 +106,12 @@ pub(crate) fn advise(
     header.machine.placement.keep_off_the_server()?;
     let stage = Stage::new(header.machine.placement.clone(), None, 0)?;
     stage.describe(&mut header.machine);
-    let planned = Duration::from_millis(run::planned_ms(&header));
-    eprintln!("{}, about {}", counted(header.planned(), "cell"), for_people(planned));
 
     let results = question.out.clone().unwrap_or_else(|| catalogue.root.join("results"));
     let mut writer = Writer::create(&results, started, header)?;
+    let (cells, planned_ms) = run::planned(writer.run());
+    let planned = Duration::from_millis(planned_ms);
+    eprintln!("{}, about {}", counted(cells, "cell"), for_people(planned));
     run::run(&mut writer, &stage, stop)?;
     print!("{}", report::for_terminal(writer.run(), report::terminal_columns()));
     report::generate(&results)?;

@@ -1,11 +1,14 @@
 //! What a run was measured on: read once, when it starts.
 
-use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::{fs, io};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+
+use crate::syscalls;
 
 /// The machine and the build, as recorded.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -40,6 +43,13 @@ pub(crate) enum Counting {
     Counted,
     /// And why not.
     Refused(String),
+}
+
+impl Counting {
+    /// What the kernel says now.
+    pub(crate) fn now() -> Self {
+        syscalls::allowed().map_or_else(Self::Refused, |()| Self::Counted)
+    }
 }
 
 /// Which processors the server and the client have.
@@ -185,6 +195,12 @@ fn siblings_of(cpu: usize) -> Vec<usize> {
         Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
     });
     numbers.flatten().collect()
+}
+
+/// The SHA-256 of a file in hexadecimal digits.
+pub(crate) fn sha256(file: &Path) -> io::Result<String> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, &fs::read(file)?);
+    Ok(digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
 }
 
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {

@@ -1,22 +1,26 @@
 //! The harness: runs every architecture on the same work, records it and reports it.
 //!
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
-//! asked for what there is not, and 130 when it was interrupted.
+//! asked for what there is not, 3 when `arena doctor` finds the machine unfit, and 130 when it was
+//! interrupted.
 
 mod accounting;
 mod advise;
 mod calibration;
 mod capacity;
 mod catalogue;
+mod certificate;
 mod contestant;
 mod coverage;
 mod definition;
+mod doctor;
 mod machine;
 mod peer;
 mod progress;
 mod ranking;
 mod record;
 mod report;
+mod resume;
 mod run;
 mod sample;
 mod series;
@@ -44,10 +48,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-use crate::machine::Placement;
+use crate::machine::{Counting, Machine, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
+use crate::resume::Present;
 use crate::stage::{Service, Stage, protocol_name};
+use crate::stats::BLOCKS_FOR_AN_INTERVAL;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
@@ -56,6 +62,7 @@ const BACKEND: &str = "thread-per-connection";
 /// Every protocol, in the order in which `arena check` tries them.
 const PROTOCOLS: [Protocol; 3] = [Protocol::Http, Protocol::Echo, Protocol::Ftp];
 const INTERRUPTED: u8 = 130;
+const UNFIT: u8 = 3;
 /// The profile of a run that measures the load generator.
 const CALIBRATION: &str = "calibration";
 
@@ -106,6 +113,20 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         results: Option<PathBuf>,
     },
+    /// Compares two recorded runs: did a change help?
+    Diff {
+        /// The folder of the run before, or its name in the results
+        #[arg(value_name = "A")]
+        first: String,
+        /// The run after
+        #[arg(value_name = "B")]
+        second: String,
+        /// Where the recorded runs are [default: results of the repository]
+        #[arg(long, value_name = "DIR")]
+        results: Option<PathBuf>,
+    },
+    /// Looks whether this machine is fit to measure, and says what to change
+    Doctor,
     /// Starts every architecture with every protocol and makes a real request, without timing
     Check,
 }
@@ -122,6 +143,16 @@ struct RunOptions {
     /// Also the variants of architectures
     #[arg(long)]
     variants: bool,
+    /// The longer set of workloads, those with `full_ms`, each measured for so long
+    #[arg(long, conflicts_with_all = ["workload", "peers", "peer"])]
+    full: bool,
+    /// Goes on with a run that was interrupted, if nothing has changed since: a folder, a name in
+    /// the results, or the newest
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = resume::NEWEST)]
+    #[arg(conflicts_with_all = [
+        "workload", "architecture", "full", "peers", "peer", "blocks", "seconds", "seed",
+    ])]
+    resume: Option<String>,
     /// Beside the servers of other people that are on this machine
     #[arg(long)]
     peers: bool,
@@ -192,8 +223,13 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
         }
         Command::Run(options) => {
             let all = workload::load_folder(&folder)?;
+            let results = options.out.clone();
+            let results = results.unwrap_or_else(|| catalogue.root.join("results"));
+            if let Some(wanted) = &options.resume {
+                return resume(&catalogue, &peers, &all, &results, wanted);
+            }
             let peers = wanted_peers(&catalogue, &peers, &options)?;
-            measure(&catalogue, peers, &all, own_folder, options)
+            measure(&catalogue, peers, &all, own_folder, &results, &options)
         }
         Command::Advise(question) => {
             let stop = interrupted_by_signals()?;
@@ -207,6 +243,18 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
                 println!("{}", file.display());
             }
             Ok(0)
+        }
+        Command::Diff { first, second, results } => {
+            let results = results.unwrap_or_else(|| catalogue.root.join("results"));
+            let [first, second] = [first, second].map(|run| report::find(&results, &run));
+            print!("{}", report::diff(&first?, &second?));
+            Ok(0)
+        }
+        Command::Doctor => {
+            let findings = doctor::examine(&workload::load_folder(&folder)?);
+            print!("{}", doctor::told(&findings));
+            let is_unfit = findings.iter().any(|one| one.fitness == doctor::Fitness::Unfit);
+            Ok(if is_unfit { UNFIT } else { 0 })
         }
         Command::Check => check(&catalogue),
     }
@@ -238,8 +286,8 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) -> io::Re
     }
     writeln!(
         out,
-        "\nWorkloads (* in the set that runs when nothing is named, + in the set of --peers, v with \
-         variants):"
+        "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers (+), \
+         with variants (v):"
     )?;
     let mut known = "";
     for one in workloads {
@@ -247,9 +295,10 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) -> io::Re
         if std::mem::replace(&mut known, one.family()) == one.family() {
             continue;
         }
-        let marks = [(one.quick, '*'), (one.peers, '+'), (one.variants, 'v')];
-        let marks: String = marks.iter().map(|(is, mark)| if *is { *mark } else { ' ' }).collect();
-        writeln!(out, "{marks} {:24} {}", one.family(), one.title)?;
+        let marks =
+            [(one.quick, '*'), (one.full_ms.is_some(), 'f'), (one.peers, '+'), (one.variants, 'v')];
+        let marks = marks.map(|(is_in, mark)| if is_in { mark } else { ' ' });
+        writeln!(out, "{} {:24} {}", String::from_iter(marks), one.family(), one.title)?;
     }
     Ok(())
 }
@@ -279,7 +328,8 @@ fn measure(
     peers: Vec<Contestant>,
     all: &[Workload],
     own_folder: bool,
-    options: RunOptions,
+    results: &Path,
+    options: &RunOptions,
 ) -> anyhow::Result<u8> {
     let chosen_by_hand = own_folder
         || !options.workload.is_empty()
@@ -288,18 +338,20 @@ fn measure(
         || !options.peer.is_empty()
         || options.blocks.is_some()
         || options.seconds.is_some();
-    let profile = match (chosen_by_hand, peers.is_empty()) {
-        (true, _) => "selected",
-        (false, true) => "quick",
-        (false, false) => "peers",
+    let set = match (own_folder, options.full, peers.is_empty()) {
+        (true, ..) => Set::All,
+        (_, true, _) => Set::Full,
+        (.., false) => Set::Peers,
+        (.., true) => Set::Quick,
     };
-    let set = if peers.is_empty() { Set::Quick } else { Set::Peers };
-    let set = if own_folder { Set::All } else { set };
+    let profile = if chosen_by_hand { "selected" } else { set.profile() };
     let mut workloads = chosen_workloads(all, &options.workload, set)?;
     for workload in &mut workloads {
-        workload.blocks = options.blocks.unwrap_or(workload.blocks);
-        let seconds = options.seconds.map(|seconds| seconds * 1000);
-        workload.duration_ms = seconds.unwrap_or(workload.duration_ms);
+        let least_blocks = if options.full { BLOCKS_FOR_AN_INTERVAL as u32 } else { 1 };
+        workload.blocks = options.blocks.unwrap_or(workload.blocks.max(least_blocks));
+        let full_ms = workload.full_ms.filter(|_| options.full);
+        let chosen_ms = options.seconds.map(|seconds| seconds * 1000).or(full_ms);
+        workload.duration_ms = chosen_ms.unwrap_or(workload.duration_ms);
     }
     let all = catalogue.with_variants();
     let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
@@ -316,30 +368,93 @@ fn measure(
     let backend = backend(catalogue, &workloads)?;
     require_programs(contestants.iter().chain(&backend))?;
 
-    let stop = interrupted_by_signals()?;
     let started = jiff::Timestamp::now();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
-    let room = workloads.iter().map(Workload::room_bytes).sum();
     let mut header = Header::new(started, profile, seed, contestants, workloads);
-    header.machine.placement.keep_off_the_server()?;
-    let stage = Stage::new(header.machine.placement.clone(), backend, room)?;
-    stage.describe(&mut header.machine);
+    let stage = stage(&mut header.machine, backend.clone(), &header.workloads)?;
     if profile != "quick" {
-        header.machine.syscalls = Some(syscalls::counting());
+        header.machine.syscalls = Some(Counting::now());
     }
-    let planned = Duration::from_millis(run::planned_ms(&header));
-    let cells = progress::counted(header.planned(), "cell");
-    eprintln!("{cells}, about {}", progress::for_people(planned));
-    let results = options.out.unwrap_or_else(|| catalogue.root.join("results"));
-    let mut writer = Writer::create(&results, started, header)?;
-    run::run(&mut writer, &stage, &stop)?;
+    header.programs = programs(header.contestants.iter().chain(&backend))?;
+    carry_out(Writer::create(results, started, header)?, &stage, results)
+}
+
+/// Goes on with a run that was interrupted.
+fn resume(
+    catalogue: &Catalogue,
+    peers: &Path,
+    workloads: &[Workload],
+    results: &Path,
+    wanted: &str,
+) -> anyhow::Result<u8> {
+    let folder = resume::find(results, wanted)?;
+    let header = record::read_header(&folder)?;
+    let mut present = [catalogue.with_variants(), catalogue.floors.clone()].concat();
+    let names = header.contestants.iter().filter(|one| one.is_peer()).map(|one| one.name.clone());
+    let names: Vec<String> = names.collect();
+    if !names.is_empty() {
+        let peers = peer::load_folder(peers)?;
+        let tell = |line: &str| eprintln!("{line}");
+        present.extend(peer::seek_all(&peers, &names, &catalogue.root, tell)?);
+    }
+    present.retain(|one| header.contestants.iter().any(|recorded| recorded.name == one.name));
+    let backend = backend(catalogue, &header.workloads)?;
+    require_programs(present.iter().chain(&backend))?;
+
+    let mut machine = Machine::describe();
+    let stage = stage(&mut machine, backend.clone(), &header.workloads)?;
+    machine.syscalls = header.machine.syscalls.as_ref().map(|_| Counting::now());
+    let programs = programs(present.iter().chain(&backend))?;
+    let now = Present { machine: &machine, contestants: &present, workloads, programs: &programs };
+    resume::require_the_same(&header, &now)?;
+    let mut writer = Writer::resume(folder, jiff::Timestamp::now())?;
+    writer.bring(&present);
+    carry_out(writer, &stage, results)
+}
+
+/// Where the servers of these workloads run, as the machine's description then tells.
+fn stage(
+    machine: &mut Machine,
+    backend: Option<Contestant>,
+    workloads: &[Workload],
+) -> anyhow::Result<Stage> {
+    machine.placement.keep_off_the_server()?;
+    let room = workloads.iter().map(Workload::room_bytes).sum();
+    let stage = Stage::new(machine.placement.clone(), backend, room)?;
+    stage.describe(machine);
+    Ok(stage)
+}
+
+/// What runs, by its contents.
+fn programs<'a>(
+    contestants: impl IntoIterator<Item = &'a Contestant>,
+) -> anyhow::Result<record::Programs> {
+    let own = std::env::current_exe().context("the path of this program")?;
+    let mut programs = record::Programs::new();
+    for path in contestants.into_iter().map(|one| &one.program).chain([&own]) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let digest = machine::sha256(path).with_context(|| path.display().to_string())?;
+        programs.insert(name, digest);
+    }
+    Ok(programs)
+}
+
+/// Measures what is not recorded yet, and reports; the exit code.
+fn carry_out(mut writer: Writer, stage: &Stage, results: &Path) -> anyhow::Result<u8> {
+    let stop = interrupted_by_signals()?;
+    let (cells, planned_ms) = run::planned(writer.run());
+    let time = progress::for_people(Duration::from_millis(planned_ms));
+    eprintln!("{}, about {time}", progress::counted(cells, "cell"));
+    run::run(&mut writer, stage, &stop)?;
     let run = writer.run();
     print!("{}", report::for_terminal(run, report::terminal_columns()));
-    report::generate(&results)?;
+    report::generate(results)?;
     println!("Raw records: {}", writer.folder().display());
     if stop.load(Ordering::SeqCst) {
-        let has_whole = report::has_whole_run(&results, profile)?;
-        return Ok(interrupted(run.cells.len(), run.header.planned(), has_whole));
+        let has_whole = report::has_whole_run(results, &run.header.profile)?;
+        let code = interrupted(run.cells.len(), run.header.planned(), has_whole);
+        eprintln!("`arena run --resume` goes on with it");
+        return Ok(code);
     }
     Ok(u8::from(run.cells.iter().any(|cell| !cell.wrongs().is_empty())))
 }
@@ -389,9 +504,22 @@ fn calibrate(catalogue: &Catalogue, options: CalibrateOptions) -> anyhow::Result
 #[derive(Clone, Copy)]
 enum Set {
     Quick,
+    Full,
     Peers,
     /// Whoever brings a folder means all that are in it.
     All,
+}
+
+impl Set {
+    /// The profile of a run in which nothing else was chosen.
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Full => "full",
+            Self::Peers => "peers",
+            Self::All => "selected",
+        }
+    }
 }
 
 /// Those that were named, or those of the set.
@@ -401,13 +529,18 @@ fn chosen_workloads(all: &[Workload], names: &[String], set: Set) -> Result<Vec<
     if names.is_empty() {
         workloads.retain(|one| match set {
             Set::Quick => one.quick,
+            Set::Full => one.full_ms.is_some(),
             Set::Peers => one.peers,
             Set::All => true,
         });
     }
     if workloads.is_empty() {
-        let key = if matches!(set, Set::Peers) { "peers" } else { "quick" };
-        let why = format!("nothing to measure: no workload file says {key} = true");
+        let key = match set {
+            Set::Peers => "peers = true",
+            Set::Full => "full_ms",
+            Set::Quick | Set::All => "quick = true",
+        };
+        let why = format!("nothing to measure: no workload file says {key}");
         return Err(Usage(format!("{why}; name a workload with --workload")));
     }
     Ok(workloads)
@@ -475,8 +608,10 @@ fn check_one(
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer =
-        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
+    let answer = verify(
+        server.address(),
+        &Request { protocol, method: Method::Get, path, expected_bytes, certificate: None },
+    );
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::record::Run;
 use crate::stats::{
-    Blocks, Comparison, compare, holm, letters, probability_if_alike, spread, typical_ratio,
+    Blocks, Comparison, compare, compare_unpaired, holm, letters, probability_if_alike,
+    probability_if_alike_unpaired, spread, typical_ratio,
 };
 use crate::table::{Line, lines, number, twin};
 use crate::workload::Workload;
@@ -36,9 +37,7 @@ pub(crate) struct Ranked {
 
 impl Ranking {
     pub(crate) fn of<'a>(run: &'a Run, workload: &'a Workload, measure: Measure<'a>) -> Self {
-        let differed = twin(run, workload)
-            .and_then(|[double, twin]| typical_ratio(&measure(&twin), &measure(&double)));
-        let threshold = differed.unwrap_or(1.0).max(PRACTICAL_RATIO);
+        let threshold = threshold(run, workload, measure);
         let lines = lines(run, workload);
         let ranked = lines.iter().filter(|line| !line.contestant.floor);
         Self::new(ranked.map(|line| (line.name(), measure(line))), threshold)
@@ -46,7 +45,7 @@ impl Ranking {
 
     fn new(values: impl IntoIterator<Item = (String, Blocks)>, threshold: f64) -> Self {
         let ranked = |(name, blocks): (String, Blocks)| {
-            let median = spread(blocks.iter().map(|(_, value)| *value))?.median;
+            let median = middle(&blocks)?;
             Some(Ranked { name, blocks, median })
         };
         let mut members: Vec<Ranked> = values.into_iter().filter_map(ranked).collect();
@@ -63,7 +62,7 @@ impl Ranking {
         let corrected = holm(&pairs.iter().map(if_alike).collect::<Vec<f64>>());
         let weighs = |pair: &(usize, usize)| {
             let (first, second) = blocks(pair);
-            compare(first, second).is_some_and(|one| one.ratio.max(1.0 / one.ratio) >= threshold)
+            compare(first, second).is_some_and(|one| weighs(one, threshold))
         };
         let sure = pairs.into_iter().zip(corrected).filter(|(_, alike)| *alike <= SIGNIFICANCE);
         let told_apart = sure.map(|(pair, _)| pair).filter(weighs).collect();
@@ -82,6 +81,69 @@ impl Ranking {
         let letters = letters(self.members.len(), |a, b| self.told_apart.contains(&(a, b)));
         self.members.iter().map(|member| member.name.as_str()).zip(letters)
     }
+}
+
+/// The contestants that two runs have, each compared with itself by one measure.
+pub(crate) struct Unpaired {
+    members: Vec<Itself>,
+}
+
+/// A contestant in two runs.
+pub(crate) struct Itself {
+    name: String,
+    /// The medians of both.
+    pub(crate) first: f64,
+    pub(crate) second: f64,
+    /// Of the second to the first.
+    pub(crate) comparison: Comparison,
+    pub(crate) told_apart: bool,
+}
+
+impl Unpaired {
+    /// Of a workload that both runs have.
+    pub(crate) fn of<'a>(
+        first: (&'a Run, &'a Workload),
+        second: (&'a Run, &'a Workload),
+        measure: Measure<'a>,
+    ) -> Self {
+        let threshold = threshold(first.0, first.1, measure);
+        let threshold = threshold.max(self::threshold(second.0, second.1, measure));
+        let before = lines(first.0, first.1);
+        let mut alike = Vec::new();
+        let mut members = Vec::new();
+        for line in lines(second.0, second.1) {
+            let name = line.name();
+            let Some(before) = before.iter().find(|before| before.name() == name) else { continue };
+            let (a, b) = (measure(before), measure(&line));
+            let (Some(first), Some(second)) = (middle(&a), middle(&b)) else { continue };
+            let Some(comparison) = compare_unpaired(&b, &a) else { continue };
+            alike.push(probability_if_alike_unpaired(&b, &a));
+            members.push(Itself { name, first, second, comparison, told_apart: false });
+        }
+        for (member, alike) in members.iter_mut().zip(holm(&alike)) {
+            member.told_apart = alike <= SIGNIFICANCE && weighs(member.comparison, threshold);
+        }
+        Self { members }
+    }
+
+    pub(crate) fn member(&self, name: &str) -> Option<&Itself> {
+        self.members.iter().find(|member| member.name == name)
+    }
+}
+
+/// Ratios below this count for nothing.
+fn threshold<'a>(run: &'a Run, workload: &'a Workload, measure: Measure<'a>) -> f64 {
+    let differed = twin(run, workload)
+        .and_then(|[double, twin]| typical_ratio(&measure(&twin), &measure(&double)));
+    differed.unwrap_or(1.0).max(PRACTICAL_RATIO)
+}
+
+fn weighs(comparison: Comparison, threshold: f64) -> bool {
+    comparison.ratio.max(1.0 / comparison.ratio) >= threshold
+}
+
+fn middle(blocks: &Blocks) -> Option<f64> {
+    Some(spread(blocks.iter().map(|(_, value)| *value))?.median)
 }
 
 /// An interval in brackets behind its ratio; nothing where there are too few blocks.

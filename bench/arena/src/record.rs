@@ -3,16 +3,17 @@
 //! Cells are only ever appended and each is on disk before the next begins, so that a run that
 //! was cut short keeps what it measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use loadgen::Outcome;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::Usage;
 use crate::calibration;
 use crate::capacity::Capacity;
 use crate::catalogue::Contestant;
@@ -44,10 +45,18 @@ pub(crate) struct Header {
     /// differs where nothing does. Records of before there were any have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) twins: BTreeMap<String, String>,
+    /// When it went on after an interruption, in UTC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resumed: Vec<String>,
+    #[serde(default, skip_serializing_if = "Programs::is_empty")]
+    pub(crate) programs: Programs,
     /// What the load generator was asked, where it is what was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) calibration: Option<calibration::Plan>,
 }
+
+/// The SHA-256 of each program that runs, this one among them, by its name.
+pub(crate) type Programs = BTreeMap<String, String>;
 
 /// One contestant under one workload in one block.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -112,13 +121,15 @@ impl Header {
     ) -> Self {
         Self {
             format: FORMAT,
-            started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            started: in_words(started),
             profile: profile.to_owned(),
             seed,
             machine: Machine::describe(),
             twins: draw_twins(seed, &contestants, &workloads),
             contestants,
             workloads,
+            resumed: Vec::new(),
+            programs: Programs::new(),
             calibration: None,
         }
     }
@@ -198,8 +209,7 @@ impl<C: DeserializeOwned> Run<C> {
         let header = read_header(folder)?;
         let named = |file: &str| folder.join(file).display().to_string();
         let text = fs::read_to_string(folder.join(CELLS_FILE)).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let cells = whole
+        let cells = whole_lines(&text)
             .lines()
             .enumerate()
             .map(|(index, line)| {
@@ -218,18 +228,97 @@ impl<C> Run<C> {
     }
 }
 
-fn read_header(folder: &Path) -> anyhow::Result<Header> {
+/// What is behind the last line's end was cut short.
+fn whole_lines(text: &str) -> &str {
+    text.rfind('\n').map_or("", |end| &text[..=end])
+}
+
+/// Whether a folder is a recorded run.
+fn is_run(folder: &Path) -> bool {
+    folder.join(HEADER_FILE).is_file()
+}
+
+/// The folder of a recorded run, which is named by it or by its name below `results`.
+pub(crate) fn find(results: &Path, wanted: &str) -> Result<PathBuf, Usage> {
+    let folders = [PathBuf::from(wanted), results.join(wanted)];
+    folders.into_iter().find(|folder| is_run(folder)).ok_or_else(|| {
+        let why = format!("no recorded run {wanted}, neither a folder nor a name below");
+        Usage(format!("{why} {}", results.display()))
+    })
+}
+
+/// What a run set out to do, if this program knows the format of its records.
+pub(crate) fn read_header(folder: &Path) -> anyhow::Result<Header> {
     let file = folder.join(HEADER_FILE);
     let named = || file.display().to_string();
     let text = fs::read_to_string(&file).with_context(named)?;
-    let value: serde_json::Value = serde_json::from_str(&text).with_context(named)?;
+    let unknown = |what: String| {
+        Usage(format!("{}: {what}; use the program that wrote it, or move the run away", named()))
+    };
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| unknown(error.to_string()))?;
     let format = value["format"].as_u64().unwrap_or(0);
-    ensure!(
-        format == u64::from(FORMAT),
-        "{}: its format is {format}, this program reads {FORMAT}",
-        named()
-    );
-    serde_json::from_value(value).with_context(named)
+    if format != u64::from(FORMAT) {
+        let what = format!("its format is {format}, this program reads {FORMAT}");
+        return Err(unknown(what).into());
+    }
+    Ok(serde_json::from_value(value).map_err(|error| unknown(error.to_string()))?)
+}
+
+/// In one step, so that no reader ever finds half of it.
+fn write_header(folder: &Path, header: &Header) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(header)? + "\n";
+    let (file, new) = (folder.join(HEADER_FILE), folder.join("machine.json.new"));
+    fs::write(&new, text).and_then(|()| fs::rename(&new, &file))?;
+    Ok(())
+}
+
+fn in_words(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A key of two records that differs.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    key: String,
+    first: String,
+    second: String,
+}
+
+impl Difference {
+    /// Something that the second does not have at all.
+    pub(crate) fn missing(key: &str) -> Self {
+        let [first, second] = ["there", "missing"].map(str::to_owned);
+        Self { key: key.to_owned(), first, second }
+    }
+
+    /// With the words for where the first stands, and the second.
+    pub(crate) fn told(&self, first: &str, second: &str) -> String {
+        format!("{} is {} {first}, {} {second}", self.key, self.first, self.second)
+    }
+}
+
+/// The keys of two records that differ, but for those that may.
+pub(crate) fn differences<T: Serialize>(first: &T, second: &T, may: &[&str]) -> Vec<Difference> {
+    use serde_json::Value;
+    let keys = |record: &T| match serde_json::to_value(record) {
+        Ok(Value::Object(keys)) => keys,
+        _ => unreachable!("a record is an object of JSON"),
+    };
+    let (first, second) = (keys(first), keys(second));
+    let all: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let told = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => "not told".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let difference = |key: &String| Difference {
+        key: key.clone(),
+        first: told(first.get(key)),
+        second: told(second.get(key)),
+    };
+    let all = all.into_iter().filter(|key| !may.contains(&key.as_str())).map(difference);
+    all.filter(|one| one.first != one.second).collect()
 }
 
 /// Every recorded run below `results` that has such cells, oldest first: the names begin with the
@@ -243,7 +332,7 @@ pub(crate) fn read_all<C: DeserializeOwned>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).with_context(|| results.display().to_string()),
     };
-    folders.retain(|folder| folder.join(HEADER_FILE).is_file());
+    folders.retain(|folder| is_run(folder));
     folders.sort();
     let mut runs = Vec::new();
     for folder in folders {
@@ -252,6 +341,30 @@ pub(crate) fn read_all<C: DeserializeOwned>(
         }
     }
     Ok(runs)
+}
+
+impl<C: DeserializeOwned> Writer<C> {
+    /// Goes on with a run that was cut short. What is whole in it stays, half a line goes.
+    pub(crate) fn resume(folder: PathBuf, now: jiff::Timestamp) -> anyhow::Result<Self> {
+        let cells = locked(&folder)?;
+        let mut run = Run::read(&folder)?;
+        let text = fs::read_to_string(folder.join(CELLS_FILE))?;
+        cells.set_len(whole_lines(&text).len() as u64)?;
+        run.header.resumed.push(in_words(now));
+        write_header(&folder, &run.header)?;
+        Ok(Self { folder, cells, run })
+    }
+}
+
+/// The file of the cells, for as long as it is open for nobody else.
+fn locked(folder: &Path) -> anyhow::Result<File> {
+    let file = folder.join(CELLS_FILE);
+    let cells = OpenOptions::new().append(true).create(true).open(&file)?;
+    if cells.try_lock().is_err() {
+        let why = format!("{} is being written by another arena; wait for it", file.display());
+        return Err(Usage(why).into());
+    }
+    Ok(cells)
 }
 
 impl<C: Serialize> Writer<C> {
@@ -278,9 +391,8 @@ impl<C: Serialize> Writer<C> {
                 }
             }
         }
-        let text = serde_json::to_string_pretty(&header)? + "\n";
-        fs::write(folder.join(HEADER_FILE), text)?;
-        let cells = OpenOptions::new().append(true).create(true).open(folder.join(CELLS_FILE))?;
+        write_header(&folder, &header)?;
+        let cells = locked(&folder)?;
         Ok(Self { folder, cells, run: Run { name, header, cells: Vec::new() } })
     }
 
@@ -290,6 +402,15 @@ impl<C: Serialize> Writer<C> {
         self.cells.sync_data().context("writing a cell")?;
         self.run.cells.push(cell);
         Ok(())
+    }
+
+    /// The contestants again, with all that is not recorded of them.
+    pub(crate) fn bring(&mut self, contestants: &[Contestant]) {
+        for recorded in &mut self.run.header.contestants {
+            if let Some(present) = contestants.iter().find(|one| one.name == recorded.name) {
+                recorded.clone_from(present);
+            }
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {

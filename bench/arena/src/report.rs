@@ -2,6 +2,7 @@
 
 mod calibration;
 mod curves;
+mod diff;
 mod figure;
 mod page;
 mod prose;
@@ -20,6 +21,7 @@ use loadgen::Load;
 use serde::de::IgnoredAny;
 
 pub(crate) use self::calibration::for_terminal as calibration_for_terminal;
+pub(crate) use self::diff::{diff, find};
 pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
@@ -205,11 +207,14 @@ fn section(out: &mut String, run: &Run) {
             push(out, &format!("- {remark}"));
         }
         if let Some(shares) = shares(run, workload) {
-            push(out, "\nWhat each worker had, from its start to its end:\n");
+            push(out, &format!("\n{SHARES}:\n"));
             push(out, render(&shares, Style::Markdown).trim_end());
         }
     }
 }
+
+/// What the table of the shares shows.
+const SHARES: &str = "What each worker had, from its start to its end";
 
 /// How connections were shared out between workers, where that is asked.
 fn shares(run: &Run, workload: &Workload) -> Option<Table> {
@@ -364,6 +369,10 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         header.started,
         header.seed,
     );
+    if !header.resumed.is_empty() {
+        let when = header.resumed.join(", ");
+        write!(text, " Interrupted, and resumed {when}.").expect("a string takes all");
+    }
     if let Some(Counting::Refused(why)) = &machine.syscalls {
         write!(text, " System calls were not counted: {why}.").expect("a string takes all");
     }
@@ -437,7 +446,8 @@ fn load(levels: &[&Workload]) -> String {
         _ => workload.path.clone(),
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
-    let mut parts = vec![format!("{protocol} {what}")];
+    let within = if workload.tls { " within TLS" } else { "" };
+    let mut parts = vec![format!("{protocol} {what}{within}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
         let mut rates = vec![rate.to_string()];
         rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));
@@ -551,4 +561,4 @@ order, each in a fresh process.
   block.";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

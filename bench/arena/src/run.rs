@@ -2,6 +2,7 @@
 //!
 //! A cell that goes wrong says so in its record and harms no other.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,10 +12,11 @@ use loadgen::{Outcome, Phase, Plan};
 
 use crate::capacity;
 use crate::catalogue::Contestant;
+use crate::certificate::Certificate;
 use crate::contestant::Server;
 use crate::machine::Counting;
 use crate::progress::Progress;
-use crate::record::{Cell, Header, Writer};
+use crate::record::{Cell, Header, Run, Writer};
 use crate::sample::{Footprint, Used};
 use crate::shares;
 use crate::stage::{self, Service, Stage};
@@ -80,9 +82,23 @@ pub(crate) fn schedule(header: &Header) -> Vec<Slot> {
     slots
 }
 
-/// The time that a header's plan should take, in milliseconds.
-pub(crate) fn planned_ms(header: &Header) -> u64 {
-    schedule(header).iter().map(|slot| slot_ms(header, slot)).sum()
+/// What of a run's plan is not recorded yet.
+fn remaining(run: &Run) -> Vec<Slot> {
+    let header = &run.header;
+    let key = |cell: &Cell| (cell.workload.clone(), cell.contestant.clone(), cell.block, cell.twin);
+    let recorded: HashSet<_> = run.cells.iter().map(key).collect();
+    let is_recorded = |slot: &Slot| {
+        let workload = header.workloads[slot.workload].name.clone();
+        let contestant = header.contestants[slot.contestant].name.clone();
+        recorded.contains(&(workload, contestant, slot.block, slot.twin))
+    };
+    schedule(header).into_iter().filter(|slot| !is_recorded(slot)).collect()
+}
+
+/// How many cells of a run's plan are not recorded yet, and the milliseconds that they should take.
+pub(crate) fn planned(run: &Run) -> (usize, u64) {
+    let slots = remaining(run);
+    (slots.len(), slots.iter().map(|slot| slot_ms(&run.header, slot)).sum())
 }
 
 fn slot_ms(header: &Header, slot: &Slot) -> u64 {
@@ -119,8 +135,8 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
         stage.prepare(workload)?;
     }
     let counts = header.machine.syscalls == Some(Counting::Counted);
-    let mut progress = Progress::new(planned_ms(&header));
-    for slot in schedule(&header) {
+    let mut progress = Progress::new(planned(writer.run()).1);
+    for slot in remaining(writer.run()) {
         let workload = &header.workloads[slot.workload];
         let contestant = &header.contestants[slot.contestant];
         let label = format!("{} · {}", workload.name, contestant.name);
@@ -249,10 +265,11 @@ impl Stage {
             workers: workload.workers,
             backend: backend.as_ref().map(Server::address),
             guestbook: book.as_deref(),
+            tls: workload.tls,
             cores: workload.cores,
         };
         let mut server = self.start(contestant, &service)?;
-        let result = verify(server.address(), &Request::of(workload))
+        let result = verify(server.address(), &Request::of(workload, &self.certificate))
             .context("it answers wrongly")
             .and_then(|()| act(&server));
         match server.death() {
@@ -308,10 +325,11 @@ impl Stage {
 }
 
 impl<'a> Request<'a> {
-    fn of(workload: &'a Workload) -> Self {
+    fn of(workload: &'a Workload, certificate: &'a Certificate) -> Self {
         let path = workload.request_path();
         let (protocol, method) = (workload.protocol, workload.method);
-        Self { protocol, method, path, expected_bytes: workload.expected_bytes }
+        let certificate = workload.tls.then_some(certificate);
+        Self { protocol, method, path, expected_bytes: workload.expected_bytes, certificate }
     }
 }
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::accounting::Accounting;
 use crate::catalogue::Contestant;
+use crate::certificate::Certificate;
 use crate::contestant::{Launch, READY_DEADLINE, Ready, STOP_DEADLINE, Server};
 use crate::machine::{Machine, Placement};
 use crate::peer::Peer;
@@ -22,7 +23,7 @@ use crate::workload::Workload;
 
 /// Files are served from memory where there is room: a disk's write-back comes when it likes and
 /// is not what is asked.
-const MEMORY: &str = "/dev/shm";
+pub(crate) const MEMORY: &str = "/dev/shm";
 /// What must be left in memory beside the files.
 const SPARE_BYTES: u64 = 256 << 20;
 /// Ports for servers that cannot be told to take a free one: below those that Linux gives to
@@ -41,13 +42,23 @@ pub(crate) struct Service<'a> {
     pub(crate) backend: Option<SocketAddr>,
     /// The database of `/guestbook`, which is written into.
     pub(crate) guestbook: Option<&'a Path>,
+    /// It is to show the stage's certificate.
+    pub(crate) tls: bool,
     /// So many processors instead of one.
     pub(crate) cores: Option<usize>,
 }
 
 impl<'a> Service<'a> {
     pub(crate) fn new(protocol: Protocol, root: &'a Path) -> Self {
-        Self { protocol, root, workers: None, backend: None, guestbook: None, cores: None }
+        Self {
+            protocol,
+            root,
+            workers: None,
+            backend: None,
+            guestbook: None,
+            tls: false,
+            cores: None,
+        }
     }
 }
 
@@ -55,6 +66,8 @@ impl<'a> Service<'a> {
 pub(crate) struct Stage {
     /// Removed with everything in it at the end.
     folder: TempDir,
+    /// What servers show within TLS.
+    pub(crate) certificate: Certificate,
     pub(crate) placement: Placement,
     pub(crate) accounting: Accounting,
     /// What `backend` workloads put behind the server.
@@ -74,8 +87,10 @@ impl Stage {
         let folder = TempDir::with_prefix_in("arena-", &scratch).context("a folder for the run")?;
         // A server that gives up its rights must still find its way to what it serves.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+        let certificate = Certificate::make(folder.path()).context("a certificate")?;
         Ok(Self {
             folder,
+            certificate,
             placement,
             accounting: Accounting::find(),
             backend,
@@ -138,7 +153,7 @@ impl Stage {
         contestant: &Contestant,
         service: &Service<'_>,
     ) -> anyhow::Result<Server> {
-        let Service { protocol, root, workers, backend, guestbook, cores } = *service;
+        let Service { protocol, root, workers, backend, guestbook, tls, cores } = *service;
         let cpus = self.placement.server_at(cores);
         if let Some(peer) = &contestant.peer {
             return self.start_peer(protocol, contestant, peer, root, cpus);
@@ -167,6 +182,10 @@ impl Stage {
         }
         if let Some(file) = guestbook {
             give("--guestbook", file.display().to_string());
+        }
+        if tls {
+            give("--tls-cert", self.certificate.file.display().to_string());
+            give("--tls-key", self.certificate.key.display().to_string());
         }
         self.launch(contestant, arguments, Ready::Line, cpus)
     }
@@ -206,7 +225,7 @@ impl Stage {
     ) -> anyhow::Result<Server> {
         let port = free_port()?;
         let folder = self.folder.path().join("peers").join(&contestant.name);
-        let arguments = peer.prepare(port, root, &folder)?;
+        let arguments = peer.prepare(port, root, &folder, &self.certificate)?;
         self.launch(
             contestant,
             arguments,

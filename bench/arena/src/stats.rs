@@ -45,8 +45,21 @@ pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
 pub(crate) fn compare(first: &Blocks, second: &Blocks) -> Option<Comparison> {
     let logs = log_ratios(first, second);
     let ratio = median(&mut logs.clone())?.exp();
-    let interval = (logs.len() >= BLOCKS_FOR_AN_INTERVAL).then(|| bootstrap(&logs));
+    let interval = (logs.len() >= BLOCKS_FOR_AN_INTERVAL)
+        .then(|| bootstrap(|random| resampled_median(&logs, random)));
     Some(Comparison { ratio, interval })
+}
+
+/// The same of two runs, whose blocks have nothing in common: the ratio of the medians, and blocks
+/// of each are drawn for themselves.
+pub(crate) fn compare_unpaired(first: &Blocks, second: &Blocks) -> Option<Comparison> {
+    let [first, second] = [first, second].map(logs);
+    let ratio = (median(&mut first.clone())? - median(&mut second.clone())?).exp();
+    let drawn = |random: &mut fastrand::Rng| {
+        resampled_median(&first, random) - resampled_median(&second, random)
+    };
+    let enough = first.len().min(second.len()) >= BLOCKS_FOR_AN_INTERVAL;
+    Some(Comparison { ratio, interval: enough.then(|| bootstrap(drawn)) })
 }
 
 /// How probable it is that two that are alike differ by so much, on average over the blocks that
@@ -56,15 +69,35 @@ pub(crate) fn compare(first: &Blocks, second: &Blocks) -> Option<Comparison> {
 /// are alike does, every resample agrees, too.
 pub(crate) fn probability_if_alike(first: &Blocks, second: &Blocks) -> f64 {
     let logs = log_ratios(first, second);
+    let (mean, squared_error) = mean(&logs);
+    student(mean, squared_error, logs.len() as f64 - 1.0)
+}
+
+/// The same of two runs, whose blocks have nothing in common: Welch's t test of the logarithms.
+pub(crate) fn probability_if_alike_unpaired(first: &Blocks, second: &Blocks) -> f64 {
+    let [first, second] = [first, second].map(logs);
+    let ((mean_of_first, a), (mean_of_second, b)) = (mean(&first), mean(&second));
+    let of = |error: f64, logs: &[f64]| error.powi(2) / (logs.len() as f64 - 1.0);
+    let freedom = (a + b).powi(2) / (of(a, &first) + of(b, &second));
+    student(mean_of_first - mean_of_second, a + b, freedom)
+}
+
+/// The mean and the square of its standard error.
+fn mean(logs: &[f64]) -> (f64, f64) {
     let count = logs.len() as f64;
     let mean = logs.iter().sum::<f64>() / count;
     let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
-    let standard_error = (squares / (count - 1.0) / count).sqrt();
-    // A single block, or none, has no spread and so no such distribution.
-    let Ok(student) = StudentsT::new(0.0, 1.0, count - 1.0) else { return 1.0 };
-    match (mean / standard_error).abs() {
-        t if t.is_nan() => 1.0,
-        t => 2.0 * student.sf(t),
+    (mean, squares / (count - 1.0) / count)
+}
+
+/// How probable it is that a mean that is zero in truth is so far from it, to either side.
+fn student(mean: f64, squared_error: f64, freedom: f64) -> f64 {
+    let t = (mean / squared_error.sqrt()).abs();
+    match StudentsT::new(0.0, 1.0, freedom) {
+        // A single block, or none, has no spread and so no such distribution.
+        Err(_) => 1.0,
+        Ok(_) if t.is_nan() => 1.0,
+        Ok(student) => 2.0 * student.sf(t),
     }
 }
 
@@ -90,23 +123,29 @@ pub(crate) fn typical_ratio(first: &Blocks, second: &Blocks) -> Option<f64> {
     Some(median(&mut distances)?.exp())
 }
 
+/// Of the blocks in which there is anything.
+fn logs(blocks: &Blocks) -> Vec<f64> {
+    blocks.iter().filter(|(_, value)| *value > 0.0).map(|(_, value)| value.ln()).collect()
+}
+
 fn log_ratios(first: &Blocks, second: &Blocks) -> Vec<f64> {
     paired(first, second).map(|(a, b)| (a / b).ln()).collect()
 }
 
-/// The 95% interval of the median ratio, from resampled blocks.
-fn bootstrap(logs: &[f64]) -> (f64, f64) {
+/// The 95% interval of a ratio whose logarithm is drawn from resampled blocks.
+fn bootstrap(mut log_ratio: impl FnMut(&mut fastrand::Rng) -> f64) -> (f64, f64) {
     let mut random = fastrand::Rng::with_seed(BOOTSTRAP_SEED);
-    let mut medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let mut resample: Vec<f64> =
-                (0..logs.len()).map(|_| logs[random.usize(..logs.len())]).collect();
-            median(&mut resample).expect("a resample is as long as its sample")
-        })
-        .collect();
-    medians.sort_by(f64::total_cmp);
-    let at = |share: f64| medians[(share * (RESAMPLES - 1) as f64).round() as usize].exp();
+    let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| log_ratio(&mut random)).collect();
+    drawn.sort_by(f64::total_cmp);
+    let at = |share: f64| drawn[(share * (RESAMPLES - 1) as f64).round() as usize].exp();
     (at(0.025), at(0.975))
+}
+
+/// The median of as many blocks, drawn from them with replacement; there must be some.
+fn resampled_median(logs: &[f64], random: &mut fastrand::Rng) -> f64 {
+    let mut resample: Vec<f64> =
+        (0..logs.len()).map(|_| logs[random.usize(..logs.len())]).collect();
+    median(&mut resample).expect("a resample is as long as its sample")
 }
 
 /// Values of the same block, positive ones only: a ratio needs both.
@@ -155,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn between_runs_nothing_pairs_the_machine_away() {
+        let slow = blocks(&[1.1, 2.2, 4.4, 8.8, 17.6]);
+        let fast = blocks(&[1.0, 2.0, 4.0, 8.0, 16.0]);
+        let comparison = compare_unpaired(&slow, &fast).unwrap();
+        let (low, high) = comparison.interval.unwrap();
+        assert!((comparison.ratio - 1.1).abs() < 1e-9 && low < 0.5 && high > 2.0);
+        assert!(probability_if_alike_unpaired(&slow, &fast) > 0.5);
+        assert!(probability_if_alike_unpaired(&slow[..1].to_vec(), &fast) > 0.99);
+        assert_eq!(compare_unpaired(&Blocks::new(), &fast), None);
+    }
+
+    #[test]
     fn a_difference_that_changes_its_sign_is_none() {
         let one = blocks(&[1.0, 1.2, 1.0, 1.2, 1.0, 1.2]);
         let other = blocks(&[1.2, 1.0, 1.2, 1.0, 1.2, 1.0]);
@@ -169,6 +220,8 @@ mod tests {
     struct Experiment {
         values: Vec<Vec<f64>>,
         alike: Vec<f64>,
+        /// The same for the pairs as two runs.
+        unpaired: Vec<f64>,
         corrected: Vec<f64>,
         letters: Vec<String>,
         /// Of the median ratio of the first two.
@@ -191,6 +244,9 @@ mod tests {
             let alike = pairs.iter().map(|&(a, b)| probability_if_alike(&of[a], &of[b]));
             let alike: Vec<f64> = alike.collect();
             near(&alike, &experiment.alike);
+            let unpaired =
+                pairs.iter().map(|&(a, b)| probability_if_alike_unpaired(&of[a], &of[b]));
+            near(&unpaired.collect::<Vec<f64>>(), &experiment.unpaired);
             let corrected = holm(&alike);
             near(&corrected, &experiment.corrected);
             let told_apart = |a, b| {

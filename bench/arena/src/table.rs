@@ -208,6 +208,8 @@ const OPEN_COLUMNS: [Column; 6] = [
     ("shed", |line, _| line.most(|outcome| outcome.shed)),
     ("never served", |line, _| line.most(|outcome| outcome.connections_never_served as u64)),
 ];
+/// Behind the column that ranks: rows that share a letter are not told apart by it.
+pub(crate) const GROUP: &str = "group";
 /// Behind it stand the system calls, where they were counted.
 const SWITCHES: &str = "switches/request";
 /// The growth of the memory for each idle session.
@@ -218,8 +220,6 @@ pub(crate) fn ranking_column(workload: &Workload) -> &'static str {
     if workload.idle_ones_log_in() { SESSION_MEMORY } else { Unit::of(workload).cost_column() }
 }
 
-/// Behind the column that ranks: rows that share a letter are not told apart by it.
-pub(crate) const GROUP: &str = "group";
 /// What an open loop is ranked by beside the CPU.
 pub(crate) const RESPONSE_P99: &str = "response p99 µs";
 

@@ -34,6 +34,9 @@ pub(crate) struct Workload {
     /// What HTTP is asked to do with the target.
     #[serde(default, skip_serializing_if = "Method::is_get")]
     pub(crate) method: Method,
+    /// Within TLS, by a whole handshake for each connection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) tls: bool,
     /// What a connection of FTP does.
     #[serde(default)]
     pub(crate) operation: FtpOperation,
@@ -105,6 +108,9 @@ pub(crate) struct Workload {
     /// Whether it belongs to the set that runs when nothing is named.
     #[serde(default)]
     pub(crate) quick: bool,
+    /// It belongs to the set of `--full`, and a cell is measured for so long there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) full_ms: Option<u64>,
     /// Other classes of clients beside those that are asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) beside: Vec<Class>,
@@ -187,6 +193,7 @@ impl Workload {
             expectation: String::new(),
             protocol,
             method: Method::default(),
+            tls: false,
             operation: FtpOperation::default(),
             path: String::new(),
             connections: 1,
@@ -211,6 +218,7 @@ impl Workload {
             floor: false,
             file_bytes: None,
             backend: false,
+            full_ms: None,
             quick: false,
             beside: Vec::new(),
             peers: false,
@@ -263,9 +271,11 @@ impl Workload {
 
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
+        let is_as_secure = !contestant.is_peer() || contestant.tls == self.tls;
         contestant.speaks(self.protocol)
             && (self.floor || !contestant.floor)
             && (self.variants || !contestant.variant)
+            && is_as_secure
     }
 
     /// Whether requests come by a schedule, whatever becomes of those before.
@@ -296,6 +306,7 @@ impl Workload {
             script,
             protocol: self.protocol,
             method: self.method,
+            tls: self.tls,
             operation: self.operation,
             path: self.request_path().to_owned(),
             payload_bytes: self.payload_bytes,

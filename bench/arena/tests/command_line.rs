@@ -96,6 +96,39 @@ fn results_without_a_run_are_told_how_to_get_one() {
     check(&["report", "--results", &path], "make one with `arena run`");
 }
 
+#[test]
+fn a_run_that_is_not_recorded_cannot_be_compared() {
+    check(&["diff", "yesterday", "today"], "no recorded run yesterday, neither a folder nor");
+    check(&["diff", "yesterday"], "required arguments were not provided");
+}
+
+#[test]
+fn what_cannot_be_resumed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    check(&["run", "--resume", "--out", &path], "is whole; nothing to resume");
+    check(&["run", "--resume", "yesterday"], "no recorded run yesterday, neither a folder nor");
+    check(&["run", "--resume", "--blocks", "3"], "cannot be used with");
+    check(&["run", "--full", "--workload", "churn"], "cannot be used with");
+}
+
+#[test]
+fn a_run_in_a_format_that_is_not_known_is_told_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("20200101T000000Z-quick");
+    fs::create_dir(&run).unwrap();
+    let path = folder.path().display().to_string();
+    for (text, expected) in [
+        ("{\"format\": 7}", "machine.json: its format is 7, this program reads 1; use the program"),
+        ("{\"form", "machine.json: EOF while parsing"),
+        ("{\"format\": 1}", "machine.json: missing field `started`"),
+    ] {
+        fs::write(run.join("machine.json"), text).unwrap();
+        check(&["report", "--results", &path], expected);
+        check(&["diff", &run.display().to_string(), "other"], expected);
+    }
+}
+
 /// No number in the committed report was typed by hand.
 #[test]
 fn the_committed_report_is_what_its_records_say_byte_for_byte() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hdrhistogram::Histogram;
 
 use crate::catalogue::{Contestant, Io};
-use crate::ranking::Ranking;
+use crate::ranking::{Ranking, interval};
 use crate::record::Run;
 use crate::stats::{Comparison, Spread, compare, spread};
 use crate::table::{Line, Verdict, lines, number, ranking_column};
@@ -49,11 +49,10 @@ pub(super) fn standings<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Standin
         let Some((name, blocks)) = &lowest else {
             return Place::NoAnswer(None);
         };
+        let is_told_apart = ranking.tells_apart(&line.name(), name);
         match compare(&line.standings(), blocks) {
             _ if line.name() == *name => Place::Lowest,
-            Some(found) if is_candidate(line) && ranking.tells_apart(name, &line.name()) => {
-                Place::Dearer(found)
-            }
+            Some(found) if is_candidate(line) && is_told_apart => Place::Dearer(found),
             found if is_candidate(line) => Place::NotToldApart(found),
             found => Place::NoAnswer(found),
         }
@@ -93,17 +92,14 @@ impl Standing<'_> {
         };
         let (median, low, high) = (number(median), number(low), number(high));
         let about = format!("{name}, {}: {median} {column} ({low}–{high})", workload.name);
-        let interval = |found: Comparison| match found.interval {
-            Some((low, high)) => format!("{} [{low:.2}–{high:.2}]", number(found.ratio)),
-            None => number(found.ratio),
-        };
+        let ratio = |found: Comparison| format!("{}{}", number(found.ratio), interval(found));
         match self.place {
             Place::Lowest => format!("{about}, the lowest"),
             Place::NotToldApart(None) => format!("{about}, not compared with the lowest"),
             Place::NotToldApart(Some(found)) => {
-                format!("{about}, {} times the lowest, not told apart from it", interval(found))
+                format!("{about}, {} times the lowest, not told apart from it", ratio(found))
             }
-            Place::Dearer(found) => format!("{about}, {} times the lowest", interval(found)),
+            Place::Dearer(found) => format!("{about}, {} times the lowest", ratio(found)),
             Place::NoAnswer(_) if self.line.contestant.floor => about,
             Place::NoAnswer(_) | Place::Void(_) => {
                 format!("{about}; it did not serve every connection")

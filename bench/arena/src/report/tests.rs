@@ -24,6 +24,7 @@ pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contest
         protocols: Vec::new(),
         program: PathBuf::new(),
         arguments: Vec::new(),
+        tls: false,
         peer: None,
     }
 }
@@ -108,7 +109,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
     }
 }
 
-pub(super) fn run() -> Run {
+pub(crate) fn run() -> Run {
     let mut cells = Vec::new();
     for block in 1..=5 {
         let noise = f64::from(block) / 10.0;
@@ -156,6 +157,8 @@ pub(super) fn run() -> Run {
         contestants,
         workloads: vec![workload("plaintext"), herd],
         twins: BTreeMap::new(),
+        resumed: Vec::new(),
+        programs: BTreeMap::new(),
         calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }

@@ -27,6 +27,7 @@ fn contestant(name: &str, script: &str) -> Contestant {
         protocols: Vec::new(),
         program: PathBuf::from("/bin/sh"),
         arguments: vec!["-c".to_owned(), script.to_owned()],
+        tls: false,
         peer: None,
     }
 }
@@ -173,6 +174,41 @@ fn a_run_that_is_stopped_records_no_half_cell() {
     run(&mut writer, &stage(), &AtomicBool::new(true)).unwrap();
     assert!(Run::<Cell>::read(writer.folder()).unwrap().cells.is_empty());
     assert!(!writer.run().whole());
+}
+
+#[test]
+fn a_run_that_was_cut_short_goes_on_with_what_is_missing_in_the_same_order() {
+    let good = format!("trap 'exit 0' TERM; echo listening on {}; sleep 9 & wait", parrot(REPLY));
+    let contestants = ["a", "b"].map(|name| contestant(name, "exit 3"));
+    let folder = tempfile::tempdir().unwrap();
+    let header = header(contestants.into(), 2);
+    let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
+    let stop = AtomicBool::new(false);
+    run(&mut writer, &stage(), &stop).unwrap();
+    let (path, whole) = (writer.folder().to_owned(), writer.run().cells.clone());
+    assert_eq!(whole.len(), 6, "two contestants and a twin in two blocks");
+    let refused = Writer::<Cell>::resume(path.clone(), jiff::Timestamp::UNIX_EPOCH);
+    let said = refused.err().unwrap().to_string();
+    assert!(said.ends_with("is being written by another arena; wait for it"), "{said}");
+    drop(writer);
+
+    // As SIGKILL leaves it: the fourth cell is half written.
+    let file = path.join("cells.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    std::fs::write(&file, lines[..3].concat() + &lines[3][..40]).unwrap();
+
+    let mut writer = Writer::resume(path.clone(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+    writer.bring(&["a", "b"].map(|name| contestant(name, &good)));
+    assert_eq!(planned(writer.run()).0, 3);
+    run(&mut writer, &stage(), &stop).unwrap();
+    let resumed = Run::<Cell>::read(&path).unwrap();
+    assert!(resumed.whole() && resumed.cells[..3] == whole[..3]);
+    assert_eq!(resumed.header.resumed, ["1970-01-01T00:00:00Z"]);
+    let place = |cell: &Cell| (cell.contestant.clone(), cell.twin, cell.block, cell.position);
+    let order = |cells: &[Cell]| cells.iter().map(place).collect::<Vec<_>>();
+    assert_eq!(order(&resumed.cells), order(&whole));
+    assert!(resumed.cells[3..].iter().all(|cell| cell.failure.is_none()));
 }
 
 #[test]

@@ -12,6 +12,9 @@ impl Workload {
             if class.protocol != self.protocol {
                 return refuse("expected the protocol of the workload, which the server speaks");
             }
+            if class.tls != self.tls {
+                return refuse("expected tls as it is of the workload, which the server speaks");
+            }
             if class.stores() {
                 return refuse("expected nothing that is stored: that is for the workload itself");
             }
@@ -43,6 +46,7 @@ impl Workload {
                 "duration_ms",
                 "100 to 600000",
             ),
+            (self.full_ms.is_none_or(|n| (100..=600_000).contains(&n)), "full_ms", "100 to 600000"),
             (self.blocks >= 1 && self.blocks <= 100, "blocks", "1 to 100"),
             (self.workers.is_none_or(|n| (1..=4096).contains(&n)), "workers", "1 to 4096"),
             (self.file_bytes.is_none_or(|n| n <= 1 << 31), "file_bytes", "at most 2147483648"),
@@ -78,6 +82,11 @@ impl Workload {
     pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         self.check_numbers()?;
         match self.protocol {
+            Protocol::Ftp if self.tls => Err(("tls", "false, it is for HTTP and echo")),
+            _ if self.tls && self.idle_connections > 0 => {
+                Err(("idle_connections", "0 within TLS, they would make no handshake"))
+            }
+            _ if self.tls && self.floor => Err(("floor", "false, the floors know no TLS")),
             Protocol::Ftp | Protocol::Echo if self.posts() => {
                 Err(("method", "none, only HTTP has one"))
             }

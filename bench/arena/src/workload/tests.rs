@@ -127,6 +127,8 @@ fn a_malformed_file_is_told_by_file_line_key_and_what_was_expected() {
         &format!("{GOOD}name = \"mine\"\n"),
         "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
     );
+    let secure = format!("{GOOD}tls = true\nfloor = true\n");
+    check(&secure, "w/sample.toml:11: floor: expected false, the floors know no TLS");
     let post = format!("{GOOD}method = \"post\"\n");
     check(&post, "w/sample.toml:1: payload_bytes: expected at least 1 to post");
     check(

@@ -93,6 +93,8 @@ fn run(clients: Vec<Client>, blocks: u32) -> Run<Cell> {
         contestants: Vec::new(),
         workloads: Vec::new(),
         twins: BTreeMap::new(),
+        resumed: Vec::new(),
+        programs: BTreeMap::new(),
         calibration: Some(Plan { blocks, duration_s: 1, clients }),
     };
     Run { name: "20260102T030405Z-calibration".to_owned(), header, cells }
