@@ -54,7 +54,11 @@ impl Accounting {
             let group = one.group();
             group.is_ok_and(|group| group.is_some_and(|group| group.cpu().is_some()))
         };
-        candidates.into_iter().flatten().find(works).unwrap_or(Self::Procfs)
+        let found = candidates.into_iter().flatten().find(works).unwrap_or(Self::Procfs);
+        if let Self::Cgroup2(parent) | Self::Cpuacct(parent) = &found {
+            remove_abandoned(parent);
+        }
+        found
     }
 
     /// What stands in a record.
@@ -122,6 +126,17 @@ impl Drop for Group {
                 Err(error) if busy(&error) => thread::sleep(REMOVAL_PAUSE),
                 _ => return,
             }
+        }
+    }
+}
+
+/// Removes the groups of harnesses that are gone; what still has a process stays.
+fn remove_abandoned(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("arena-")?.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }

@@ -48,8 +48,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-use crate::machine::{Machine, Placement};
-use crate::peer::{Peer, Sought};
+BBuse crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::resume::Present;
 use crate::stage::{Service, Stage, protocol_name};
@@ -286,8 +285,8 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) -> io::Re
     }
     writeln!(
         out,
-        "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers (+), \
-         with variants (v):"
+        "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers \
+         (+), with variants (v):"
     )?;
     let mut known = "";
     for one in workloads {
@@ -373,8 +372,7 @@ fn measure(
     let mut header = Header::new(started, profile, seed, contestants, workloads);
     let stage = stage(&mut header.machine, backend.clone(), &header.workloads)?;
     if profile != "quick" {
-        header.machine.syscalls = Some(syscalls::counting());
-    }
+BB    }
     header.programs = programs(header.contestants.iter().chain(&backend))?;
     carry_out(Writer::create(results, started, header)?, &stage, results)
 }

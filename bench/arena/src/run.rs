@@ -265,7 +265,6 @@ impl Stage {
             workers: workload.workers_of(contestant),
             backend: backend.as_ref().map(Server::address),
             guestbook: book.as_deref(),
-            tls: workload.tls,
             cores: workload.cores,
             tls: workload.tls,
         };

@@ -42,8 +42,6 @@ pub(crate) struct Service<'a> {
     pub(crate) backend: Option<SocketAddr>,
     /// The database of `/guestbook`, which is written into.
     pub(crate) guestbook: Option<&'a Path>,
-    /// It is to show the stage's certificate.
-    pub(crate) tls: bool,
     /// So many processors instead of one.
     pub(crate) cores: Option<usize>,
     /// It is to show the stage's certificate.

@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Counter};
 
-use crate::machine::Counting;
 use crate::sample;
 
 /// Where the kernel names its trace points, in the order of age, the youngest first.
@@ -23,15 +22,12 @@ const EVENT: &str = "events/raw_syscalls/sys_enter/id";
 pub(crate) struct Watch(Vec<Counter>);
 
 /// Whether the kernel lets this process count; if not, why, in words.
-pub(crate) fn counting() -> Counting {
+pub(crate) fn allowed() -> Result<(), String> {
     let own = std::process::id() as i32;
-    match event().and_then(|id| counter(id, own)) {
-        Ok(_) => Counting::Counted,
-        Err(error) => Counting::Refused(format!(
-            "counting them needs root, or CAP_PERFMON and a readable {}: {error}",
-            TRACING[0]
-        )),
-    }
+    let tried = event().and_then(|id| counter(id, own));
+    tried.map(drop).map_err(|error| {
+        format!("counting them needs root, or CAP_PERFMON and a readable {}: {error}", TRACING[0])
+    })
 }
 
 impl Watch {
@@ -80,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_a_tree_calls_is_counted_with_what_its_children_call_or_it_is_said_why_not() {
-        if let Counting::Refused(why) = counting() {
+        if let Err(why) = allowed() {
             assert!(why.starts_with("counting them needs root"), "{why}");
             return;
         }

@@ -85,6 +85,11 @@ impl Workload {
             self.check_secure()?;
         }
         match self.protocol {
+            Protocol::Ftp if self.tls => Err(("tls", "false, it is for HTTP and echo")),
+            _ if self.tls && self.idle_connections > 0 => {
+                Err(("idle_connections", "0 within TLS, they would make no handshake"))
+            }
+            _ if self.tls && self.floor => Err(("floor", "false, the floors know no TLS")),
             Protocol::Ftp | Protocol::Echo if self.posts() => {
                 Err(("method", "none, only HTTP has one"))
             }
