@@ -197,7 +197,7 @@ impl Pending {
 /// Sleeping and burning CPU take no time here.
 fn run_job(job: Job) -> Event<'static> {
     let result = match job {
-        Job::Block(_) | Job::Compute(_) => Ok(Done::Nothing),
+        Job::Work { .. } => Ok(Done::Nothing),
         job => job.run(),
     };
     result.map_or_else(Event::Failed, Event::Ran)

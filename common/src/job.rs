@@ -88,11 +88,14 @@ pub enum Job {
     /// that only closing shows (a quota, a network file system); then give it its real name, if it
     /// was written under another: [`Done::Nothing`].
     Commit(Root, File, Option<u32>, Option<(PathBuf, PathBuf)>),
-    /// Burn this much CPU time of the calling thread: [`Done::Nothing`].
-    Compute(Duration),
-    /// Block the calling thread for so long, as a library without an asynchronous form does:
-    /// [`Done::Nothing`].
-    Block(Duration),
+    /// Burn CPU time of the calling thread, then block it, as a library without an asynchronous form
+    /// does: [`Done::Nothing`].
+    Work {
+        /// So much CPU time.
+        compute: Duration,
+        /// For so long.
+        block: Duration,
+    },
     /// Check a password, which takes tens of milliseconds of CPU time by intention:
     /// [`Done::Verified`].
     Verify(Arc<Hash>, Password),
@@ -220,12 +223,11 @@ impl Job {
                 nothing(root.set_permissions(path, permissions))
             }
             Job::Commit(root, file, mode, rename) => commit(&root, file, mode, rename),
-            Job::Compute(time) => {
+            Job::Work { compute: time, block } => {
                 compute(time)?;
-                Ok(Done::Nothing)
-            }
-            Job::Block(time) => {
-                std::thread::sleep(time);
+                if !block.is_zero() {
+                    std::thread::sleep(block);
+                }
                 Ok(Done::Nothing)
             }
             Job::Verify(hash, password) => hash.is_of(&password).map(Done::Verified),

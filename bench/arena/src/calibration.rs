@@ -24,7 +24,7 @@ use crate::catalogue::{Catalogue, Contestant, require_programs};
 use crate::progress::Progress;
 use crate::record::Writer;
 use crate::sample::Footprint;
-use crate::stage::{Behind, Stage};
+use crate::stage::{Service, Stage};
 
 /// What keeps connections is asked of the least server there is.
 const FLOOR: &str = "floor-epoll";
@@ -296,8 +296,7 @@ impl<'a> Bench<'a> {
         let name = slot.question.server();
         let server = self.servers.iter().find(|one| one.name == name);
         let server = server.with_context(|| format!("there is no {name} to be the server"))?;
-        let server =
-            self.stage.start(Protocol::Http, server, &self.folder, None, &Behind::default())?;
+        let server = self.stage.start(server, &Service::new(Protocol::Http, &self.folder))?;
         let target = server.address();
         let (question, limit) = (slot.question, plan.limit(slot.question));
         let mut command = match &slot.client {

@@ -57,6 +57,9 @@ pub(crate) struct Contestant {
     /// What a server of other people says of itself; ours have the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
+    /// Whether a server of other people speaks within TLS, and in no other way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) tls: bool,
     /// What it speaks; empty: all there is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) protocols: Vec<Protocol>,
@@ -185,6 +188,7 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             protocols: Vec::new(),
             program: programs.join(package.name.as_str()),
             arguments: Vec::new(),
+            tls: false,
             peer: None,
         };
         sources.insert(architecture.name.clone(), declaration.sources);
@@ -228,6 +232,7 @@ fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
         protocols: Vec::new(),
         program: programs.join("floor"),
         arguments: vec!["--model".to_owned(), model.to_owned()],
+        tls: false,
         peer: None,
     }
 }
@@ -240,7 +245,8 @@ pub(crate) fn pick<T: Clone>(
     name_of: impl Fn(&T) -> &str,
 ) -> Result<Vec<T>, Usage> {
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
-        let known: Vec<&str> = all.iter().map(&name_of).collect();
+        let mut known: Vec<&str> = all.iter().map(&name_of).collect();
+        known.dedup();
         return Err(Usage(format!(
             "no {what} is named {unknown}; there are: {}",
             known.join(", ")

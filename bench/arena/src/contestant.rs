@@ -55,8 +55,8 @@ pub(crate) enum Ready {
 pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Path,
     pub(crate) arguments: Vec<String>,
-    /// The processor it is confined to, if it is.
-    pub(crate) cpu: Option<usize>,
+    /// The processors it is confined to; none: it is not.
+    pub(crate) cpus: Vec<usize>,
     /// What counts what it uses.
     pub(crate) accounting: &'a Accounting,
     /// The file that gets its standard error.
@@ -107,7 +107,7 @@ impl Server {
         };
         let mut command = Command::new(launch.program);
         command.args(&launch.arguments).stdin(stdin).stdout(stdout).stderr(log).process_group(0);
-        let cpus = launch.cpu.map(cpu_set).transpose()?;
+        let cpus = cpu_set(&launch.cpus)?;
         let group = launch.accounting.group().context("a control group for the server")?;
         let entrance = group.as_ref().map(Group::entrance).transpose();
         let entrance = entrance.context("the server's control group")?;
@@ -125,8 +125,8 @@ impl Server {
             if let Some(entrance) = &entrance {
                 nix::unistd::write(entrance, b"0")?;
             }
-            if let Some(cpus) = &cpus {
-                sched_setaffinity(Pid::from_raw(0), cpus)?;
+            if cpus != CpuSet::new() {
+                sched_setaffinity(Pid::from_raw(0), &cpus)?;
             }
             if raises {
                 setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard)?;
@@ -342,10 +342,12 @@ fn kill_all(processes: &[Process]) {
     }
 }
 
-/// The set of that one processor.
-pub(crate) fn cpu_set(cpu: usize) -> anyhow::Result<CpuSet> {
+/// The set of those processors.
+pub(crate) fn cpu_set(cpus: &[usize]) -> anyhow::Result<CpuSet> {
     let mut set = CpuSet::new();
-    set.set(cpu).with_context(|| format!("processor {cpu}"))?;
+    for &cpu in cpus {
+        set.set(cpu).with_context(|| format!("processor {cpu}"))?;
+    }
     Ok(set)
 }
 
@@ -363,7 +365,7 @@ pub(crate) mod tests {
         Server::start(Launch {
             program: Path::new("/bin/sh"),
             arguments: vec!["-c".to_owned(), text.to_owned()],
-            cpu: None,
+            cpus: Vec::new(),
             accounting: &Accounting::find(),
             log: folder.join("log"),
             ready,

@@ -60,6 +60,9 @@ pub(crate) struct Placement {
     pub(crate) client: Option<usize>,
     /// Whether the two are threads of one core, which then share its execution units.
     pub(crate) siblings: bool,
+    /// All that there are, the client's last. Records of before it was told have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) processors: Vec<usize>,
 }
 
 impl Machine {
@@ -104,12 +107,28 @@ impl Placement {
             return Self::unpinned();
         };
         let siblings = siblings.contains(&client);
-        Self { server: Some(*server), client: Some(client), siblings }
+        let mut processors = allowed.to_vec();
+        processors.sort_by_key(|cpu| *cpu == client);
+        Self { server: Some(*server), client: Some(client), siblings, processors }
     }
 
     /// Everything may run everywhere.
     pub(crate) fn unpinned() -> Self {
-        Self { server: None, client: None, siblings: false }
+        Self { server: None, client: None, siblings: false, processors: Vec::new() }
+    }
+
+    /// The processors of a server that is to have so many instead of one: its own, then others, the
+    /// client's last.
+    pub(crate) fn server_at(&self, cores: Option<usize>) -> Vec<usize> {
+        match cores {
+            Some(cores) => self.processors.iter().copied().take(cores).collect(),
+            None => self.server.into_iter().collect(),
+        }
+    }
+
+    /// Whether such a server has the client's processor, too.
+    pub(crate) fn is_shared_at(&self, cores: Option<usize>) -> bool {
+        self.client.is_some_and(|client| self.server_at(cores).contains(&client))
     }
 
     /// Starts what is to run on the client's processor.
@@ -152,6 +171,11 @@ fn start_on<T>(
     let started = start();
     sched_setaffinity(Pid::from_raw(0), &own)?;
     Ok(started)
+}
+
+/// How many processors there are for server and client together.
+pub(crate) fn processors() -> usize {
+    allowed().len()
 }
 
 /// The processors that this process may use.

@@ -1,12 +1,15 @@
 //! The harness: runs every architecture on the same work, records it and reports it.
 //!
 //! Its exit code is 0 when all went well, 1 when a contestant did something wrong, 2 when it was
-//! asked for what there is not, 3 when `arena doctor` finds the machine unfit to measure, and 130 when
-//! it was interrupted.
+//! asked for what there is not, 3 when `arena doctor` finds the machine unfit, and 130 when it was
+//! interrupted.
 
 mod accounting;
+mod advise;
 mod calibration;
+mod capacity;
 mod catalogue;
+mod certificate;
 mod contestant;
 mod coverage;
 mod definition;
@@ -20,6 +23,7 @@ mod report;
 mod resume;
 mod run;
 mod sample;
+mod series;
 mod shares;
 mod stage;
 mod stats;
@@ -48,7 +52,7 @@ use crate::machine::{Counting, Machine, Placement};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::resume::Present;
-use crate::stage::{Behind, Stage, protocol_name};
+use crate::stage::{Service, Stage, protocol_name};
 use crate::stats::BLOCKS_FOR_AN_INTERVAL;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
@@ -99,6 +103,8 @@ enum Command {
     },
     /// Measures, records, reports
     Run(RunOptions),
+    /// Says which architecture suits a work that you describe, by measuring all of them under it
+    Advise(advise::Question),
     /// Measures the load generator: beside wrk, against its own schedule, and by what it holds
     Calibrate(CalibrateOptions),
     /// Generates results/README.md, report.html and heat-map.svg from the raw records
@@ -225,6 +231,11 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             let peers = wanted_peers(&catalogue, &peers, &options)?;
             measure(&catalogue, peers, &all, own_folder, &results, &options)
         }
+        Command::Advise(question) => {
+            let stop = interrupted_by_signals()?;
+            let whole = advise::advise(&catalogue, &question, &stop)?;
+            Ok(if whole { 0 } else { INTERRUPTED })
+        }
         Command::Calibrate(options) => calibrate(&catalogue, options),
         Command::Report { results } => {
             let results = results.unwrap_or_else(|| catalogue.root.join("results"));
@@ -278,11 +289,16 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) -> io::Re
         "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers (+), \
          with variants (v):"
     )?;
+    let mut known = "";
     for one in workloads {
+        // The levels of a series are run together.
+        if std::mem::replace(&mut known, one.family()) == one.family() {
+            continue;
+        }
         let marks =
             [(one.quick, '*'), (one.full_ms.is_some(), 'f'), (one.peers, '+'), (one.variants, 'v')];
         let marks = marks.map(|(is_in, mark)| if is_in { mark } else { ' ' });
-        writeln!(out, "{} {:24} {}", String::from_iter(marks), one.name, one.title)?;
+        writeln!(out, "{} {:24} {}", String::from_iter(marks), one.family(), one.title)?;
     }
     Ok(())
 }
@@ -337,6 +353,7 @@ fn measure(
         let chosen_ms = options.seconds.map(|seconds| seconds * 1000).or(full_ms);
         workload.duration_ms = chosen_ms.unwrap_or(workload.duration_ms);
     }
+    workloads.retain(|workload| workload.cores.is_none_or(|cores| cores <= machine::processors()));
     let all = catalogue.with_variants();
     let mut contestants = pick("architecture", &all, &options.architecture, |one| &one.name)?;
     let named = contestants.iter().any(|one| one.variant) && !options.architecture.is_empty();
@@ -373,7 +390,7 @@ fn resume(
 ) -> anyhow::Result<u8> {
     let folder = resume::find(results, wanted)?;
     let header = record::read_header(&folder)?;
-    let mut present = [catalogue.architectures.clone(), catalogue.floors.clone()].concat();
+    let mut present = [catalogue.with_variants(), catalogue.floors.clone()].concat();
     let names = header.contestants.iter().filter(|one| one.is_peer()).map(|one| one.name.clone());
     let names: Vec<String> = names.collect();
     if !names.is_empty() {
@@ -508,7 +525,7 @@ impl Set {
 
 /// Those that were named, or those of the set.
 fn chosen_workloads(all: &[Workload], names: &[String], set: Set) -> Result<Vec<Workload>, Usage> {
-    let mut workloads = pick("workload", all, names, |one| &one.name)?;
+    let mut workloads = pick("workload", all, names, Workload::family)?;
     if names.is_empty() {
         workloads.retain(|one| match set {
             Set::Quick => one.quick,
@@ -586,13 +603,15 @@ fn check_one(
         Protocol::Echo => ("", None),
         Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
     };
-    let mut server = match stage.start(protocol, contestant, root, None, &Behind::default()) {
+    let mut server = match stage.start(contestant, &Service::new(protocol, root)) {
         Ok(server) => server,
         Err(error) if contestant.is_unavailable(&error) => return Err(error),
         Err(error) => return Ok(vec![format!("{error:#}")]),
     };
-    let answer =
-        verify(server.address(), &Request { protocol, method: Method::Get, path, expected_bytes });
+    let answer = verify(
+        server.address(),
+        &Request { protocol, method: Method::Get, path, expected_bytes, certificate: None },
+    );
     let mut faults: Vec<String> =
         answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
     match server.death() {

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::Usage;
 use crate::catalogue::{Contestant, Io};
+use crate::certificate::Certificate;
 use crate::definition::{self, Malformed};
 
 /// One server, as its file says it.
@@ -34,6 +35,9 @@ pub(crate) struct Peer {
     io: Io,
     #[serde(default = "yes")]
     concurrent: bool,
+    /// Whether it speaks within TLS, and in no other way.
+    #[serde(default)]
+    tls: bool,
     /// Whether it must be started by root.
     #[serde(default)]
     needs_root: bool,
@@ -50,8 +54,17 @@ pub(crate) struct Peer {
 }
 
 /// What stands for what in arguments and files.
-const PLACEHOLDERS: [&str; 7] =
-    ["{port}", "{root}", "{folder}", BESIDE, "{user}", "{group}", "{address}"];
+const PLACEHOLDERS: [&str; 9] = [
+    "{port}",
+    "{root}",
+    "{folder}",
+    BESIDE,
+    "{user}",
+    "{group}",
+    "{certificate}",
+    "{key}",
+    "{address}",
+];
 /// The only one of them that stands in version arguments.
 const BESIDE: &str = "{beside}";
 /// Where every contestant listens.
@@ -142,6 +155,7 @@ impl Peer {
             concurrent: self.concurrent,
             needs: None,
             version: Some(version),
+            tls: self.tls,
             protocols: self.protocols.clone(),
             program,
             arguments: Vec::new(),
@@ -174,6 +188,7 @@ impl Peer {
         port: u16,
         root: &Path,
         folder: &Path,
+        certificate: &Certificate,
     ) -> anyhow::Result<Vec<String>> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let user = User::from_uid(geteuid()).context("the name of the user")?;
@@ -185,6 +200,8 @@ impl Peer {
             self.beside.display().to_string(),
             user.map_or_else(String::new, |user| user.name),
             group.map_or_else(String::new, |group| group.name),
+            certificate.file.display().to_string(),
+            certificate.key.display().to_string(),
             ADDRESS.to_owned(),
         ];
         let fill = |template: &String| {
@@ -304,11 +321,14 @@ get = "apt-get install sample"
     fn placeholders_are_filled_in_arguments_and_files_and_other_braces_stay() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("own");
-        let arguments = sample(GOOD).prepare(2121, Path::new("/srv"), &own).unwrap();
+        let certificate = Certificate::make(folder.path()).unwrap();
+        let arguments = sample(&GOOD.replace("not={{}}", "key={key} not={{}}"));
+        let arguments = arguments.prepare(2121, Path::new("/srv"), &own, &certificate).unwrap();
         let file = own.join("a.conf");
         assert_eq!(arguments, ["-p", "2121", file.to_str().unwrap()]);
         let text = fs::read_to_string(file).unwrap();
-        assert_eq!(text, "port=2121 root=/srv not={{}} nor={Upper}");
+        let key = certificate.key.display();
+        assert_eq!(text, format!("port=2121 root=/srv key={key} not={{{{}}}} nor={{Upper}}"));
     }
 
     #[test]

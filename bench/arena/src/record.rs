@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Usage;
 use crate::calibration;
+use crate::capacity::Capacity;
 use crate::catalogue::Contestant;
 use crate::machine::Machine;
 use crate::sample::Used;
@@ -83,6 +84,10 @@ pub(crate) struct Cell {
     /// bytes, from a short cell of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) syscalls: Option<f64>,
+    /// What was found where it is the capacity that is looked for; the outcome is then that of the
+    /// run that confirmed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) capacity: Option<Capacity>,
     #[serde(default)]
     pub(crate) used: Option<Used>,
     /// What each of the server's workers has had, where it has workers.

@@ -28,8 +28,9 @@ use crate::calibration::word;
 use crate::machine::Counting;
 use crate::ranking::{Ranked, Ranking, interval, twins};
 use crate::record::{Header, Run, read_all};
+use crate::series::sections;
 use crate::stats::{Comparison, compare};
-use crate::table::{Line, Table, Verdict, lines, number, table};
+use crate::table::{Line, Table, Verdict, lines, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -100,11 +101,11 @@ pub(crate) fn has_whole_run(results: &Path, profile: &str) -> anyhow::Result<boo
 pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     let mut out = String::new();
     let mut narrowed = false;
-    for workload in &run.header.workloads {
-        let table = table(run, workload);
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
         if !table.rows.is_empty() {
-            push(&mut out, &format!("\n{} ({})", workload.title, workload.name));
-            let (text, dropped) = terminal::fitted(&table, columns);
+            push(&mut out, &format!("\n{} ({})", workload.title, section.name()));
+            let (text, dropped) = terminal::fitted(table, columns);
             push(&mut out, text.trim_end());
             narrowed |= dropped;
             for remark in &table.remarks {
@@ -188,17 +189,17 @@ fn section(out: &mut String, run: &Run) {
         let (done, planned) = (run.cells.len(), header.planned());
         push(out, &format!("\nThis run was cut short: {done} of {planned} cells."));
     }
-    for workload in &header.workloads {
-        let table = table(run, workload);
-        push(out, &format!("\n### {} (`{}`)\n", workload.title, workload.name));
+    for section in sections(run) {
+        let (workload, table) = (section.workloads[0], &section.table);
+        push(out, &format!("\n### {} (`{}`)\n", workload.title, section.name()));
         push(out, &workload.question);
         push(out, &format!("\nExpected: {}", workload.expectation));
-        push(out, &format!("\n{}.\n", load(workload)));
+        push(out, &format!("\n{}.\n", load(&section.workloads)));
         if table.rows.is_empty() {
             push(out, "Nothing was measured.");
             continue;
         }
-        push(out, render(&table, Style::Markdown).trim_end());
+        push(out, render(table, Style::Markdown).trim_end());
         if !table.remarks.is_empty() {
             push(out, "");
         }
@@ -206,11 +207,14 @@ fn section(out: &mut String, run: &Run) {
             push(out, &format!("- {remark}"));
         }
         if let Some(shares) = shares(run, workload) {
-            push(out, "\nWhat each worker had, from its start to its end:\n");
+            push(out, &format!("\n{SHARES}:\n"));
             push(out, render(&shares, Style::Markdown).trim_end());
         }
     }
 }
+
+/// What the table of the shares shows.
+const SHARES: &str = "What each worker had, from its start to its end";
 
 /// How connections were shared out between workers, where that is asked.
 fn shares(run: &Run, workload: &Workload) -> Option<Table> {
@@ -431,18 +435,32 @@ fn told_disturbances(
 }
 
 /// The load in a sentence, from the workload's own keys.
-fn load(workload: &Workload) -> String {
+fn load(levels: &[&Workload]) -> String {
+    let workload = levels[0];
     let what = match Unit::of(workload) {
         Unit::Login => "login and QUIT".to_owned(),
+        Unit::Session => "sessions of a script".to_owned(),
         Unit::Stored => format!("STOR {}", workload.path),
         _ if workload.path.is_empty() => "messages".to_owned(),
         _ if !workload.method.is_get() => format!("POST {}", workload.path),
         _ => workload.path.clone(),
     };
     let protocol = crate::stage::protocol_name(workload.protocol).to_uppercase();
-    let mut parts = vec![format!("{protocol} {what}")];
+    let within = if workload.tls { " within TLS" } else { "" };
+    let mut parts = vec![format!("{protocol} {what}{within}")];
     if let Load::Open { rate, arrivals, .. } = workload.load(0) {
-        parts.push(format!("{rate} a second ({} arrivals)", word(arrivals)));
+        let mut rates = vec![rate.to_string()];
+        rates.extend(levels[1..].iter().filter_map(|level| Some(level.rate.as_ref()?.to_string())));
+        parts.push(format!("{} a second ({} arrivals)", then(&rates), word(arrivals)));
+    }
+    let cores: Vec<String> =
+        levels.iter().filter_map(|level| Some(level.cores?.to_string())).collect();
+    if !cores.is_empty() {
+        parts.push(format!("{} processors for the server", then(&cores)));
+    }
+    if let Some(bound) = workload.capacity {
+        let p99_ms = bound.p99_ms;
+        parts.push(format!("the highest rate (poisson arrivals) with p99 within {p99_ms} ms"));
     }
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));
@@ -472,8 +490,15 @@ fn load(workload: &Workload) -> String {
         parts.push(format!("{workers} workers where there are workers"));
     }
     let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
-    parts.push(format!("{} blocks of {duration} ms after {warm_up} ms", workload.blocks));
+    let trials = if workload.capacity.is_some() { "searches with trials" } else { "blocks" };
+    parts.push(format!("{} {trials} of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
+}
+
+/// The values of levels, from the first to the last.
+fn then(values: &[String]) -> String {
+    let distinct = values.windows(2).any(|pair| pair[0] != pair[1]);
+    if distinct { values.join(", then ") } else { values[0].clone() }
 }
 
 fn render(table: &Table, style: Style) -> String {

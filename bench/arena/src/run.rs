@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use loadgen::{Outcome, Phase, Plan};
 
+use crate::capacity;
 use crate::catalogue::Contestant;
+use crate::certificate::Certificate;
 use crate::contestant::Server;
 use crate::machine::Counting;
 use crate::progress::Progress;
 use crate::record::{Cell, Header, Run, Writer};
 use crate::sample::{Footprint, Used};
 use crate::shares;
-use crate::stage::{self, Behind, Stage};
+use crate::stage::{self, Service, Stage};
 use crate::syscalls::Watch;
 use crate::unit::Unit;
 use crate::verify::{Request, verify};
@@ -32,6 +34,9 @@ const COUNTING_MS: u64 = 300;
 const COUNTING_WARM_UP_MS: u64 = 100;
 /// A request may be silent for the whole of a cell: starving is a finding, not an error.
 const PATIENCE_BEYOND_CELL: Duration = Duration::from_secs(5);
+
+/// What the load generator and the server's counters say of a cell, if it came to that.
+pub(crate) type Measured = (Option<Outcome>, Option<Used>);
 
 /// One cell to be measured: indices into the header's workloads and contestants.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,13 +103,13 @@ pub(crate) fn planned(run: &Run) -> (usize, u64) {
 
 fn slot_ms(header: &Header, slot: &Slot) -> u64 {
     let workload = &header.workloads[slot.workload];
-    let counts = header.machine.syscalls == Some(Counting::Counted) && counts_here(slot);
+    let counts = header.machine.syscalls == Some(Counting::Counted) && counts_here(slot, workload);
     cell_ms(workload) + if counts { cell_ms(&counting(workload)) } else { 0 }
 }
 
 /// System calls are counted once for each contestant and workload.
-fn counts_here(slot: &Slot) -> bool {
-    slot.block == 1
+fn counts_here(slot: &Slot, workload: &Workload) -> bool {
+    slot.block == 1 && workload.capacity.is_none()
 }
 
 /// The workload for so long as it takes to count system calls, whose number hardly varies.
@@ -118,7 +123,9 @@ fn counting(workload: &Workload) -> Workload {
 
 fn cell_ms(workload: &Workload) -> u64 {
     let sessions = if workload.idle_ones_log_in() { workload.idle_connections as u64 } else { 0 };
-    workload.warm_up_ms + workload.duration_ms + OVERHEAD_MS + sessions * IDLE_LOGIN_MS
+    let trial_ms =
+        workload.warm_up_ms + workload.duration_ms + OVERHEAD_MS + sessions * IDLE_LOGIN_MS;
+    if workload.capacity.is_some() { capacity::planned_ms(trial_ms) } else { trial_ms }
 }
 
 /// Measures cell after cell until the plan is done or `stop` is set; the writer has what came out.
@@ -137,7 +144,7 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
         // Contestants of a block meet the same arrivals, and those of the next meet others.
         let seed = header.seed.wrapping_add(slot.block.into());
         let mut cell = stage.cell(workload, contestant, &slot, seed, stop);
-        if counts && counts_here(&slot) && cell.outcome.is_some() {
+        if counts && counts_here(&slot, workload) && cell.outcome.is_some() {
             stage.count_syscalls(workload, contestant, seed, &mut cell, stop);
         }
         if stop.load(Ordering::SeqCst) {
@@ -174,15 +181,25 @@ impl Stage {
             unavailable: None,
             faults: Vec::new(),
             syscalls: None,
+            capacity: None,
             outcome: None,
             used: None,
             workers: None,
         };
-        let measured = self.with_server(workload, contestant, &mut cell.faults, |server| {
-            self.load(workload, server, seed, stop)
-        });
+        let measured = match workload.capacity {
+            None => self.with_server(workload, contestant, &mut cell.faults, |server| {
+                let (outcome, used) = self.load(workload, server, seed, stop)?;
+                Ok((Some(outcome), used))
+            }),
+            Some(bound) => self
+                .capacity(workload, contestant, bound, seed, &mut cell.faults, stop)
+                .map(|(found, confirmed)| {
+                    cell.capacity = Some(found);
+                    confirmed
+                }),
+        };
         match measured {
-            Ok((outcome, used)) => (cell.outcome, cell.used) = (Some(outcome), used),
+            Ok(measured) => (cell.outcome, cell.used) = measured,
             Err(error) if contestant.is_unavailable(&error) => {
                 cell.unavailable = Some(format!("{error:#}"));
             }
@@ -232,7 +249,7 @@ impl Stage {
     }
 
     /// Does something with a fresh server that has answered rightly, and ends it.
-    fn with_server<T>(
+    pub(crate) fn with_server<T>(
         &self,
         workload: &Workload,
         contestant: &Contestant,
@@ -241,18 +258,18 @@ impl Stage {
     ) -> anyhow::Result<T> {
         let backend = workload.backend.then(|| self.start_backend(workload)).transpose()?;
         let book = workload.signs().then(stage::folder_of_a_book).transpose()?;
-        let behind = Behind {
+        let book = book.as_ref().map(|folder| folder.path().join("book"));
+        let service = Service {
+            protocol: workload.protocol,
+            root: &self.root(workload),
+            workers: workload.workers,
             backend: backend.as_ref().map(Server::address),
-            guestbook: book.as_ref().map(|folder| folder.path().join("book")),
+            guestbook: book.as_deref(),
+            tls: workload.tls,
+            cores: workload.cores,
         };
-        let mut server = self.start(
-            workload.protocol,
-            contestant,
-            &self.root(workload),
-            workload.workers,
-            &behind,
-        )?;
-        let result = verify(server.address(), &Request::of(workload))
+        let mut server = self.start(contestant, &service)?;
+        let result = verify(server.address(), &Request::of(workload, &self.certificate))
             .context("it answers wrongly")
             .and_then(|()| act(&server));
         match server.death() {
@@ -266,7 +283,7 @@ impl Stage {
     }
 
     /// Loads a verified server and reads its counters around the measurement.
-    fn load(
+    pub(crate) fn load(
         &self,
         workload: &Workload,
         server: &Server,
@@ -308,10 +325,11 @@ impl Stage {
 }
 
 impl<'a> Request<'a> {
-    fn of(workload: &'a Workload) -> Self {
+    fn of(workload: &'a Workload, certificate: &'a Certificate) -> Self {
         let path = workload.request_path();
         let (protocol, method) = (workload.protocol, workload.method);
-        Self { protocol, method, path, expected_bytes: workload.expected_bytes }
+        let certificate = workload.tls.then_some(certificate);
+        Self { protocol, method, path, expected_bytes: workload.expected_bytes, certificate }
     }
 }
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::accounting::Accounting;
 use crate::catalogue::Contestant;
+use crate::certificate::Certificate;
 use crate::contestant::{Launch, READY_DEADLINE, Ready, STOP_DEADLINE, Server};
 use crate::machine::{Machine, Placement};
 use crate::peer::Peer;
@@ -30,25 +31,49 @@ const SPARE_BYTES: u64 = 256 << 20;
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORTS_TRIED: usize = 100;
 
+/// What a server is to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Service<'a> {
+    pub(crate) protocol: Protocol,
+    /// The folder that it serves.
+    pub(crate) root: &'a Path,
+    pub(crate) workers: Option<usize>,
+    /// The server behind it.
+    pub(crate) backend: Option<SocketAddr>,
+    /// The database of `/guestbook`, which is written into.
+    pub(crate) guestbook: Option<&'a Path>,
+    /// It is to show the stage's certificate.
+    pub(crate) tls: bool,
+    /// So many processors instead of one.
+    pub(crate) cores: Option<usize>,
+}
+
+impl<'a> Service<'a> {
+    pub(crate) fn new(protocol: Protocol, root: &'a Path) -> Self {
+        Self {
+            protocol,
+            root,
+            workers: None,
+            backend: None,
+            guestbook: None,
+            tls: false,
+            cores: None,
+        }
+    }
+}
+
 /// Where servers run and what they serve.
 pub(crate) struct Stage {
     /// Removed with everything in it at the end.
     folder: TempDir,
+    /// What servers show within TLS.
+    pub(crate) certificate: Certificate,
     pub(crate) placement: Placement,
     pub(crate) accounting: Accounting,
     /// What `backend` workloads put behind the server.
     backend: Option<Contestant>,
     pub(crate) ready_deadline: Duration,
     pub(crate) stop_deadline: Duration,
-}
-
-/// What stands behind a server that is asked for it.
-#[derive(Debug, Default)]
-pub(crate) struct Behind {
-    /// The server of `/backend`.
-    pub(crate) backend: Option<SocketAddr>,
-    /// The database of `/guestbook`, which is written into.
-    pub(crate) guestbook: Option<PathBuf>,
 }
 
 impl Stage {
@@ -62,8 +87,10 @@ impl Stage {
         let folder = TempDir::with_prefix_in("arena-", &scratch).context("a folder for the run")?;
         // A server that gives up its rights must still find its way to what it serves.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+        let certificate = Certificate::make(folder.path()).context("a certificate")?;
         Ok(Self {
             folder,
+            certificate,
             placement,
             accounting: Accounting::find(),
             backend,
@@ -96,8 +123,12 @@ impl Stage {
         if !workload.stores() {
             return Ok(());
         }
+        let retrieved = workload.file_bytes.map(|_| workload.path.trim_start_matches('/'));
         for entry in fs::read_dir(self.root(workload))? {
-            fs::remove_file(entry?.path())?;
+            let entry = entry?;
+            if retrieved.is_none_or(|name| entry.file_name() != name) {
+                fs::remove_file(entry.path())?;
+            }
         }
         Ok(())
     }
@@ -119,17 +150,16 @@ impl Stage {
     /// protocol, only what it replies.
     pub(crate) fn start(
         &self,
-        protocol: Protocol,
         contestant: &Contestant,
-        root: &Path,
-        workers: Option<usize>,
-        behind: &Behind,
+        service: &Service<'_>,
     ) -> anyhow::Result<Server> {
+        let Service { protocol, root, workers, backend, guestbook, tls, cores } = *service;
+        let cpus = self.placement.server_at(cores);
         if let Some(peer) = &contestant.peer {
-            return self.start_peer(protocol, contestant, peer, root);
+            return self.start_peer(protocol, contestant, peer, root, cpus);
         }
         let mut arguments = contestant.arguments.clone();
-        let takes_writes = protocol == Protocol::Ftp || behind.guestbook.is_some();
+        let takes_writes = protocol == Protocol::Ftp || guestbook.is_some();
         if takes_writes && !contestant.floor {
             arguments.push("--writable".to_owned());
         }
@@ -144,16 +174,20 @@ impl Stage {
         if let Some(workers) = workers.filter(|_| contestant.many_workers) {
             give("--workers", workers.to_string());
         }
-        if let Some(address) = behind.backend {
+        if let Some(address) = backend {
             give("--backend", address.to_string());
         }
         if contestant.counts_workers {
             give("--report-workers", self.workers_file().display().to_string());
         }
-        if let Some(file) = &behind.guestbook {
+        if let Some(file) = guestbook {
             give("--guestbook", file.display().to_string());
         }
-        self.launch(contestant, arguments, Ready::Line)
+        if tls {
+            give("--tls-cert", self.certificate.file.display().to_string());
+            give("--tls-key", self.certificate.key.display().to_string());
+        }
+        self.launch(contestant, arguments, Ready::Line, cpus)
     }
 
     /// Where a server with workers says at its end what each of them has had.
@@ -169,7 +203,7 @@ impl Stage {
         Server::start(Launch {
             program: &contestant.program,
             arguments: arguments.map(str::to_owned).to_vec(),
-            cpu: self.placement.client,
+            cpus: self.placement.client.into_iter().collect(),
             // It is not what is asked about.
             accounting: &Accounting::Procfs,
             log: self.folder.path().join("backend.log"),
@@ -187,14 +221,16 @@ impl Stage {
         contestant: &Contestant,
         peer: &Peer,
         root: &Path,
+        cpus: Vec<usize>,
     ) -> anyhow::Result<Server> {
         let port = free_port()?;
         let folder = self.folder.path().join("peers").join(&contestant.name);
-        let arguments = peer.prepare(port, root, &folder)?;
+        let arguments = peer.prepare(port, root, &folder, &self.certificate)?;
         self.launch(
             contestant,
             arguments,
             Ready::Greets(SocketAddr::from(([127, 0, 0, 1], port)), protocol),
+            cpus,
         )
     }
 
@@ -203,11 +239,12 @@ impl Stage {
         contestant: &Contestant,
         arguments: Vec<String>,
         ready: Ready,
+        cpus: Vec<usize>,
     ) -> anyhow::Result<Server> {
         Server::start(Launch {
             program: &contestant.program,
             arguments,
-            cpu: self.placement.server,
+            cpus,
             accounting: &self.accounting,
             log: self.folder.path().join(format!("{}.log", contestant.name)),
             ready,

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 
+use nix::errno::Errno;
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Counter};
 
@@ -35,7 +36,11 @@ impl Watch {
     pub(crate) fn begin(root: i32) -> io::Result<Self> {
         let id = event()?;
         let threads = sample::tree(root).into_iter().flat_map(|process| threads(process.pid));
-        threads.map(|thread| counter(id, thread)).collect::<io::Result<_>>().map(Self)
+        let counters = threads.map(|thread| counter(id, thread));
+        // What has ended since it was seen calls no more.
+        let gone = |error: &io::Error| error.raw_os_error() == Some(Errno::ESRCH as i32);
+        let counters = counters.filter(|counter| !counter.as_ref().is_err_and(gone));
+        counters.collect::<io::Result<_>>().map(Self)
     }
 
     /// System calls since the beginning, of threads and processes that ended meanwhile too.

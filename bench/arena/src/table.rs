@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use loadgen::{BUSY_MAX, Class, Outcome, Sessions, Word};
 
+use crate::capacity::{self, Capacity};
 use crate::catalogue::Contestant;
 use crate::ranking::{Ranking, twin_remark};
 use crate::record::{Cell, Run};
@@ -19,7 +20,7 @@ use crate::workload::Workload;
 const OVERFLOWED: &str = "some listen queue of this machine overflowed meanwhile \
                           (the counter is the kernel's, not this server's)";
 /// What stands where there is nothing to print.
-const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// Whether a cell's numbers may be printed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -102,6 +103,9 @@ pub(crate) fn twin<'a>(run: &'a Run, workload: &'a Workload) -> Option<[Line<'a>
 
 /// The table of one workload.
 pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
+    if workload.capacity.is_some() {
+        return capacity::table(run, workload);
+    }
     let lines = lines(run, workload);
     let mut columns = columns(workload, lines.iter().any(|line| line.contestant.is_peer()));
     if lines.iter().any(|line| line.syscalls().is_some()) {
@@ -110,6 +114,11 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
             line.syscalls().map_or(NOTHING.to_owned(), number)
         });
         columns.insert(after, column);
+    }
+    if lines.iter().any(|line| line.p99_beside().next().is_some()) {
+        let is_p99 = |(name, _): &Column| [RESPONSE_P99, "p99 µs"].contains(name);
+        let after = columns.iter().position(is_p99).map_or(columns.len(), |at| at + 1);
+        columns.insert(after, ("beside p99 µs", |line, _| line.p99_beside_text()));
     }
     let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
     // They are ranked, and serving few is cheap but no yardstick.
@@ -219,7 +228,8 @@ pub(crate) fn verdict(cell: &Cell, workload: &Workload) -> Verdict {
         return Verdict::Unavailable;
     }
     let Some(outcome) = cell.outcome.as_ref().filter(|_| cell.failure.is_none()) else {
-        return Verdict::Failed;
+        // Where no rate held there is no outcome.
+        return if cell.capacity.is_some() { Verdict::Starved } else { Verdict::Failed };
     };
     if outcome.classes().any(|class| !class.errors.is_empty()) {
         Verdict::Errors
@@ -266,14 +276,44 @@ impl Line<'_> {
     }
 
     /// The same, which the server could exceed where the client was what was measured.
-    fn reached(&self) -> Blocks {
+    pub(crate) fn reached(&self) -> Blocks {
         let unit = Unit::of(self.workload);
         self.blocks(Verdict::ClientBound, |outcome, _| unit.speed_of(outcome))
+    }
+
+    /// Processors that the server used on average, by block.
+    pub(crate) fn processors_used(&self) -> Blocks {
+        self.blocks(Verdict::ClientBound, |_, used| Some(used.cpu_s / used.cpu_window_s))
+    }
+
+    /// CPU of the load generator for each request, in µs by block.
+    pub(crate) fn client_cost(&self) -> Blocks {
+        self.blocks(Verdict::ClientBound, |outcome, _| Some(outcome.client_cpu_us_per_request))
     }
 
     /// Open loop: requests a second that were due, by block.
     fn intended(&self) -> Blocks {
         self.blocks(Verdict::ClientBound, |outcome, _| outcome.rate_intended_per_s)
+    }
+
+    /// The memory of the tree under load, in bytes by block.
+    pub(crate) fn footprints(&self) -> Blocks {
+        self.footprint(|footprint| footprint.pss_bytes as f64)
+    }
+
+    /// What was found of the capacity, by block.
+    pub(crate) fn capacities(&self) -> impl Iterator<Item = (u32, &Capacity)> {
+        self.cells.iter().filter_map(|cell| Some((cell.block, cell.capacity.as_ref()?)))
+    }
+
+    /// The rates that held, by block.
+    pub(crate) fn held(&self) -> Blocks {
+        self.capacities().filter_map(|(block, found)| Some((block, found.held_per_s?))).collect()
+    }
+
+    /// A figure of each run that confirmed a capacity.
+    pub(crate) fn at_the_end(&self, of: fn(&Outcome) -> f64) -> Blocks {
+        self.blocks(Verdict::ClientBound, |outcome, _| Some(of(outcome)))
     }
 
     /// Response time at the 99th percentile by block, where it means something.
@@ -329,13 +369,13 @@ impl Line<'_> {
     }
 
     /// A latency, or the word that says why there is none.
-    fn latency_text(&self, of: fn(&Outcome) -> f64) -> String {
+    pub(crate) fn latency_text(&self, of: fn(&Outcome) -> f64) -> String {
         let blocks = self.latency(of);
         if blocks.is_empty() { self.worst().code().to_owned() } else { middle(blocks) }
     }
 
     /// Of the block in which there were most.
-    fn most(&self, of: fn(&Outcome) -> u64) -> String {
+    pub(crate) fn most(&self, of: fn(&Outcome) -> u64) -> String {
         let counts = self.blocks(Verdict::Starved, |outcome, _| Some(of(outcome) as f64));
         let most = spread(counts.into_iter().map(|(_, count)| count)).map(|spread| spread.high);
         most.map_or(NOTHING.to_owned(), |count| count.to_string())
@@ -415,6 +455,29 @@ impl Line<'_> {
         }
     }
 
+    /// Response time at the 99th percentile of each class beside the first whose clients do no harm.
+    fn p99_beside(&self) -> impl Iterator<Item = String> {
+        let counting = |cell: &&&Cell| self.verdict(cell) <= Verdict::Starved;
+        (0..self.workload.beside.len()).filter_map(move |class| {
+            let outcomes = self.cells.iter().filter(counting);
+            let outcomes = outcomes.filter_map(|cell| cell.outcome.as_ref()?.beside.get(class));
+            let harmless = outcomes.filter(|outcome| outcome.sessions.is_none());
+            let values = harmless.map(|outcome| match outcome.requests {
+                0 => f64::INFINITY,
+                _ => outcome.response_us.p99,
+            });
+            spread(values).map(|spread| match spread.median {
+                infinite if infinite.is_infinite() => "no reply".to_owned(),
+                median => number(median),
+            })
+        })
+    }
+
+    fn p99_beside_text(&self) -> String {
+        let values: Vec<String> = self.p99_beside().collect();
+        if values.is_empty() { NOTHING.to_owned() } else { values.join(", ") }
+    }
+
     /// System calls for each request or megabyte, from the first cell that has them.
     fn syscalls(&self) -> Option<f64> {
         self.cells.iter().find_map(|cell| cell.syscalls)
@@ -430,8 +493,19 @@ impl Line<'_> {
         worst.map_or(NOTHING.to_owned(), |(served, offered)| format!("{served}/{offered}"))
     }
 
-    /// What went wrong, the same words once with the blocks they are of.
+    /// What went wrong, and what the load generator objects to.
     fn remarks(&self) -> Vec<String> {
+        let objections = self.workload.is_open().then(|| self.objections());
+        self.told(objections.into_iter().flatten())
+    }
+
+    /// What went wrong.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        self.told(std::iter::empty())
+    }
+
+    /// What went wrong and some objections, the same words once with the blocks they are of.
+    fn told(&self, objections: impl Iterator<Item = (String, String)>) -> Vec<String> {
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
         let mut note = |words: String, block: String| match found
             .iter_mut()
@@ -445,10 +519,8 @@ impl Line<'_> {
                 note(words, cell.block.to_string());
             }
         }
-        if self.workload.is_open() {
-            for (words, block) in self.objections() {
-                note(words, block);
-            }
+        for (words, block) in objections {
+            note(words, block);
         }
         let name = self.name();
         let all = self.cells.len();
@@ -600,7 +672,7 @@ fn per_request(amount: f64, window_s: f64, outcome: &Outcome) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-fn middle(blocks: Blocks) -> String {
+pub(crate) fn middle(blocks: Blocks) -> String {
     let spread = spread(blocks.into_iter().map(|(_, value)| value));
     spread.map_or(NOTHING.to_owned(), |spread| number(spread.median))
 }

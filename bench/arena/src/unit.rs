@@ -15,6 +15,8 @@ const A_FEW_BYTES: u64 = 64 * 1024;
 pub(crate) enum Unit {
     Request,
     Login,
+    /// A whole session of a script.
+    Session,
     /// Received, or sent.
     Received,
     Stored,
@@ -24,6 +26,7 @@ impl Unit {
     pub(crate) fn of(workload: &Workload) -> Self {
         let logs_in = workload.operation == FtpOperation::Login;
         match workload.protocol {
+            _ if workload.script.is_some() => Self::Session,
             Protocol::Ftp if logs_in => Self::Login,
             _ if workload.stores() => Self::Stored,
             _ if workload.retrieves_large_file() => Self::Received,
@@ -35,6 +38,7 @@ impl Unit {
         match self {
             Self::Request => "CPU µs/request",
             Self::Login => "CPU µs/login",
+            Self::Session => "CPU µs/session",
             Self::Received | Self::Stored => "CPU ms/GB",
         }
     }
@@ -43,6 +47,7 @@ impl Unit {
         match self {
             Self::Request => "requests/s",
             Self::Login => "logins/s",
+            Self::Session => "sessions/s",
             Self::Received | Self::Stored => "MB/s",
         }
     }
@@ -51,6 +56,7 @@ impl Unit {
         match self {
             Self::Request => "syscalls/request",
             Self::Login => "syscalls/login",
+            Self::Session => "syscalls/session",
             Self::Received | Self::Stored => "syscalls/MB",
         }
     }
@@ -58,7 +64,7 @@ impl Unit {
     /// What stands behind a number of the cost column.
     pub(crate) fn cost(self) -> &'static str {
         match self {
-            Self::Request | Self::Login => "µs",
+            Self::Request | Self::Login | Self::Session => "µs",
             Self::Received | Self::Stored => "ms/GB",
         }
     }
@@ -68,7 +74,7 @@ impl Unit {
     pub(crate) fn cost_of(self, outcome: &Outcome, used: &Used) -> Option<f64> {
         let share = used.cpu_s / used.cpu_window_s;
         let cost = match self {
-            Self::Request | Self::Login => share * 1e6 / outcome.rate_per_s,
+            Self::Request | Self::Login | Self::Session => share * 1e6 / outcome.rate_per_s,
             Self::Received | Self::Stored => share * 1e6 / self.speed_of(outcome)?,
         };
         cost.is_finite().then_some(cost)
@@ -77,7 +83,7 @@ impl Unit {
     /// Whether any part of a file was moved, where files are what is counted.
     pub(crate) fn moved_any(self, outcome: &Outcome) -> bool {
         match self {
-            Self::Request | Self::Login => false,
+            Self::Request | Self::Login | Self::Session => false,
             Self::Received => outcome.bytes_received > A_FEW_BYTES,
             Self::Stored => outcome.bytes_sent > A_FEW_BYTES,
         }
@@ -87,7 +93,7 @@ impl Unit {
     pub(crate) fn speed_of(self, outcome: &Outcome) -> Option<f64> {
         let megabytes = |bytes: u64| bytes as f64 / 1e6 / outcome.elapsed_s;
         let speed = match self {
-            Self::Request | Self::Login => outcome.rate_per_s,
+            Self::Request | Self::Login | Self::Session => outcome.rate_per_s,
             Self::Received => megabytes(outcome.bytes_received),
             Self::Stored => megabytes(outcome.bytes_sent),
         };

@@ -1,11 +1,13 @@
 //! A real request, answered rightly, before anything is timed.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use loadgen::{Method, Protocol};
+
+use crate::certificate::Certificate;
 
 /// What a request asks for and what must come back.
 pub(crate) struct Request<'a> {
@@ -14,6 +16,8 @@ pub(crate) struct Request<'a> {
     /// An HTTP target or a file below the FTP root, which is there if its size is expected.
     pub(crate) path: &'a str,
     pub(crate) expected_bytes: Option<u64>,
+    /// What a server within TLS must show.
+    pub(crate) certificate: Option<&'a Certificate>,
 }
 
 /// An answer longer than this is not read to its end.
@@ -28,10 +32,12 @@ pub(crate) fn verify(server: SocketAddr, request: &Request<'_>) -> anyhow::Resul
     let stream = TcpStream::connect_timeout(&server, PATIENCE).context("it refuses to connect")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    match request.protocol {
-        Protocol::Http => http(stream, request),
-        Protocol::Echo => echo(stream),
-        Protocol::Ftp => ftp(stream, request),
+    match (request.protocol, request.certificate) {
+        (Protocol::Http, None) => http(stream, request),
+        (Protocol::Http, Some(certificate)) => http(certificate.secure(stream, server)?, request),
+        (Protocol::Echo, None) => echo(stream),
+        (Protocol::Echo, Some(certificate)) => echo(certificate.secure(stream, server)?),
+        (Protocol::Ftp, _) => ftp(stream, request),
     }
 }
 
@@ -52,7 +58,7 @@ pub(crate) fn greeting(server: SocketAddr, protocol: Protocol) -> anyhow::Result
     Ok(())
 }
 
-fn http(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {
+fn http(mut stream: impl Read + Write, request: &Request<'_>) -> anyhow::Result<()> {
     let path = request.path;
     let (method, status, body) = match request.method {
         Method::Get => ("GET", "200", String::new()),
@@ -88,7 +94,7 @@ fn http(mut stream: TcpStream, request: &Request<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn echo(mut stream: TcpStream) -> anyhow::Result<()> {
+fn echo(mut stream: impl Read + Write) -> anyhow::Result<()> {
     let sent = b"what is sent comes back";
     stream.write_all(sent)?;
     let mut back = vec![0; sent.len()];
@@ -160,7 +166,8 @@ pub(crate) mod tests {
 
     fn check(protocol: Protocol, reply: &'static str, expected: &str) {
         let path = if matches!(protocol, Protocol::Http) { "/plaintext" } else { "" };
-        let request = Request { protocol, method: Method::Get, path, expected_bytes: None };
+        let (method, expected_bytes, certificate) = (Method::Get, None, None);
+        let request = Request { protocol, method, path, expected_bytes, certificate };
         let result = verify(parrot(reply), &request);
         let said = result.err().map_or("right".to_owned(), |error| format!("{error:#}"));
         assert_eq!(said, expected);

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use loadgen::{Arrivals, Class, FtpOperation, Load, Method, Plan, Protocol, Rate};
+use loadgen::{Arrivals, Class, FtpOperation, Load, Method, Plan, Protocol, Rate, Script};
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::Bound;
 use crate::catalogue::Contestant;
 use crate::definition::{self, Malformed};
 use crate::machine::Placement;
@@ -31,6 +32,9 @@ pub(crate) struct Workload {
     /// What HTTP is asked to do with the target.
     #[serde(default, skip_serializing_if = "Method::is_get")]
     pub(crate) method: Method,
+    /// Within TLS, by a whole handshake for each connection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) tls: bool,
     /// What a connection of FTP does.
     #[serde(default)]
     pub(crate) operation: FtpOperation,
@@ -57,6 +61,23 @@ pub(crate) struct Workload {
     /// Closed loop: the pause from a reply to the next request of a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) think_ms: Option<u64>,
+    /// What each session does, one step after the other, instead of an operation or a path: then a
+    /// whole session is a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) script: Option<Script>,
+    /// The key that is varied, and its values: each makes a workload of its own, of one series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) levels: Option<Levels>,
+    /// The name that the workloads have in common that one file made; a key of records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) series: Option<String>,
+    /// What is looked for is the highest rate at which the server answers within this bound; the
+    /// durations are those of one trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) capacity: Option<Bound>,
+    /// So many processors for the server instead of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cores: Option<usize>,
     /// Bytes of one echo request, of one file to store, or of the body of one POST.
     #[serde(default)]
     pub(crate) payload_bytes: usize,
@@ -100,13 +121,28 @@ pub(crate) struct Workload {
     pub(crate) variants: bool,
 }
 
+/// The values at each of which a workload is measured.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Levels {
+    Rate(Vec<Rate>),
+    /// Those that the machine has not are left out.
+    Cores(Vec<usize>),
+}
+
+/// More levels of one key are not asked for.
+const LEVELS_MAX: usize = 32;
 /// More connections of one class are not asked for.
-const CONNECTIONS_MAX: usize = 20_000;
+pub(crate) const CONNECTIONS_MAX: usize = 20_000;
 
 /// Reads every `*.toml` of a folder, in the order of the names.
 pub(crate) fn load_folder(folder: &Path) -> anyhow::Result<Vec<Workload>> {
     let files = definition::read_folder(folder, "workload")?;
-    files.into_iter().map(|(file, text)| Ok(parse(&file, &text)?)).collect()
+    let mut workloads = Vec::new();
+    for (file, text) in files {
+        workloads.extend(parse(&file, &text)?.at_each_level());
+    }
+    Ok(workloads)
 }
 
 /// Parses and checks one file; `file` gives the name and stands in messages.
@@ -119,8 +155,22 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
         let expected = "unknown field `name`, the file's own name is the workload's";
         return Err(Malformed::new(file, text, "name", expected));
     }
+    if workload.series.is_some() {
+        let expected = "unknown field `series`, the file's own name is that of its levels";
+        return Err(Malformed::new(file, text, "series", expected));
+    }
     if workload.path.is_empty() && workload.has_path() {
         return Err(Malformed::new(file, text, "", "missing field `path`"));
+    }
+    match &workload.levels {
+        Some(Levels::Rate(_)) if workload.rate.is_some() => {
+            return Err(Malformed::new(file, text, "rate", "expected none beside levels of it"));
+        }
+        Some(Levels::Cores(_)) if workload.cores.is_some() => {
+            return Err(Malformed::new(file, text, "cores", "expected none beside levels of it"));
+        }
+        Some(Levels::Rate(rates)) => workload.rate = rates.first().cloned(),
+        Some(Levels::Cores(_)) | None => {}
     }
     workload.expected_bytes = workload.expected_bytes.or(workload.file_bytes);
     workload.name = definition::name_of(file);
@@ -132,8 +182,76 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
 }
 
 impl Workload {
+    /// One that asks nothing yet.
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self {
+            name: String::new(),
+            title: String::new(),
+            question: String::new(),
+            expectation: String::new(),
+            protocol,
+            method: Method::default(),
+            tls: false,
+            operation: FtpOperation::default(),
+            path: String::new(),
+            connections: 1,
+            pipeline: 1,
+            requests_per_connection: None,
+            rate: None,
+            arrivals: None,
+            backlog: None,
+            think_ms: None,
+            script: None,
+            levels: None,
+            series: None,
+            capacity: None,
+            cores: None,
+            payload_bytes: 0,
+            idle_connections: 0,
+            expected_bytes: None,
+            warm_up_ms: 0,
+            duration_ms: 1000,
+            blocks: 1,
+            workers: None,
+            floor: false,
+            file_bytes: None,
+            backend: false,
+            full_ms: None,
+            quick: false,
+            beside: Vec::new(),
+            peers: false,
+            variants: false,
+        }
+    }
+
+    /// Itself, or a workload for each of its levels.
+    fn at_each_level(self) -> Vec<Self> {
+        let series = Some(self.name.clone());
+        let at = |level: String| {
+            let name = format!("{}-{level}", self.name);
+            Self { name, series: series.clone(), levels: None, ..self.clone() }
+        };
+        match &self.levels {
+            None => vec![self],
+            Some(Levels::Rate(rates)) => {
+                let of = |rate: &Rate| Self { rate: Some(rate.clone()), ..at(rate.to_string()) };
+                rates.iter().map(of).collect()
+            }
+            Some(Levels::Cores(cores)) => {
+                let of = |&cores: &usize| Self { cores: Some(cores), ..at(cores.to_string()) };
+                cores.iter().map(of).collect()
+            }
+        }
+    }
+
+    /// What it is called by who means all its levels.
+    pub(crate) fn family(&self) -> &str {
+        self.series.as_deref().unwrap_or(&self.name)
+    }
+
     fn has_path(&self) -> bool {
         match self.protocol {
+            _ if self.script.is_some() => false,
             Protocol::Http => true,
             Protocol::Ftp => self.operation != FtpOperation::Login,
             Protocol::Echo => false,
@@ -151,9 +269,11 @@ impl Workload {
 
     /// Whether it is run against a contestant.
     pub(crate) fn is_for(&self, contestant: &Contestant) -> bool {
+        let is_as_secure = !contestant.is_peer() || contestant.tls == self.tls;
         contestant.speaks(self.protocol)
             && (self.floor || !contestant.floor)
             && (self.variants || !contestant.variant)
+            && is_as_secure
     }
 
     /// Whether requests come by a schedule, whatever becomes of those before.
@@ -176,9 +296,15 @@ impl Workload {
 
     /// The clients that are asked about.
     pub(crate) fn class(&self, seed: u64) -> Class {
+        let mut script = self.script.clone();
+        if let Some(script) = &mut script {
+            script.seed ^= seed;
+        }
         Class {
+            script,
             protocol: self.protocol,
             method: self.method,
+            tls: self.tls,
             operation: self.operation,
             path: self.request_path().to_owned(),
             payload_bytes: self.payload_bytes,
@@ -186,7 +312,8 @@ impl Workload {
             connections: self.connections,
             pipeline: self.pipeline,
             requests_per_connection: self.requests_per_connection,
-            expected_bytes: self.expected_bytes,
+            // A script has its own for each step.
+            expected_bytes: self.expected_bytes.filter(|_| self.script.is_none()),
             ..Class::default()
         }
     }
@@ -212,6 +339,9 @@ impl Workload {
             if class.protocol != self.protocol {
                 return refuse("expected the protocol of the workload, which the server speaks");
             }
+            if class.tls != self.tls {
+                return refuse("expected tls as it is of the workload, which the server speaks");
+            }
             if class.stores() {
                 return refuse("expected nothing that is stored: that is for the workload itself");
             }
@@ -219,7 +349,7 @@ impl Workload {
                 return refuse("expected 1 to 20000 connections");
             }
         }
-        if self.beside.is_empty() {
+        if self.beside.is_empty() && self.script.is_none() {
             return Ok(());
         }
         let (class, beside) = (self.class(0), self.beside.clone());
@@ -230,12 +360,12 @@ impl Workload {
     /// Whether the client has a processor for itself and so asks again and again instead of
     /// sleeping. A backend runs on the client's processor, and is to have its share of it.
     pub(crate) fn client_never_sleeps(&self, placement: &Placement) -> bool {
-        placement.client.is_some() && !self.backend
+        placement.client.is_some() && !self.backend && !placement.is_shared_at(self.cores)
     }
 
     /// Whether files are stored.
     pub(crate) fn stores(&self) -> bool {
-        self.protocol == Protocol::Ftp && self.operation == FtpOperation::Store
+        self.class(0).stores()
     }
 
     /// Whether the server needs a guestbook.
@@ -262,8 +392,12 @@ impl Workload {
     /// What the files of the workload take at most: an upload is there twice while it replaces the
     /// one before.
     pub(crate) fn room_bytes(&self) -> u64 {
-        let stored = if self.stores() { 2 * self.payload_bytes * self.connections } else { 0 };
-        self.file_bytes.unwrap_or(0) + stored as u64
+        let each = match &self.script {
+            Some(script) => script.steps.iter().filter_map(|step| step.payload_bytes).max(),
+            None => self.stores().then_some(self.payload_bytes as u64),
+        };
+        let stored = 2 * each.unwrap_or(0) * self.connections as u64;
+        self.file_bytes.unwrap_or(0) + stored
     }
 
     /// The limits that keep a run bounded: the key at fault and what was expected of it.
@@ -286,12 +420,25 @@ impl Workload {
             (self.blocks >= 1 && self.blocks <= 100, "blocks", "1 to 100"),
             (self.workers.is_none_or(|n| (1..=4096).contains(&n)), "workers", "1 to 4096"),
             (self.file_bytes.is_none_or(|n| n <= 1 << 31), "file_bytes", "at most 2147483648"),
+            (
+                self.capacity.is_none_or(|bound| (0.01..=10_000.0).contains(&bound.p99_ms)),
+                "capacity",
+                "a p99_ms of 0.01 to 10000",
+            ),
+            (self.cores.is_none_or(|n| (1..=1024).contains(&n)), "cores", "1 to 1024"),
+            (self.levels.as_ref().is_none_or(Levels::are_good), "levels", "1 to 32 good ones"),
         ];
         if let Some((_, key, expected)) = in_range.iter().find(|(good, _, _)| !good) {
             return Err((key, expected));
         }
         let of_the_other_loop = [
             (self.is_open() && self.think_ms.is_some(), "think_ms", "none beside a rate"),
+            (self.is_open() && self.capacity.is_some(), "rate", "none beside capacity"),
+            (
+                self.think_ms.is_some() && self.capacity.is_some(),
+                "think_ms",
+                "none beside capacity",
+            ),
             (!self.is_open() && self.arrivals.is_some(), "arrivals", "a rate beside it"),
             (!self.is_open() && self.backlog.is_some(), "backlog", "a rate beside it"),
         ];
@@ -305,6 +452,11 @@ impl Workload {
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         self.check_numbers()?;
         match self.protocol {
+            Protocol::Ftp if self.tls => Err(("tls", "false, it is for HTTP and echo")),
+            _ if self.tls && self.idle_connections > 0 => {
+                Err(("idle_connections", "0 within TLS, they would make no handshake"))
+            }
+            _ if self.tls && self.floor => Err(("floor", "false, the floors know no TLS")),
             Protocol::Ftp | Protocol::Echo if self.posts() => {
                 Err(("method", "none, only HTTP has one"))
             }
@@ -314,6 +466,22 @@ impl Workload {
             Protocol::Http | Protocol::Echo if self.operation != FtpOperation::default() => {
                 Err(("operation", "none, only FTP has one"))
             }
+            _ if self.script.is_some() && self.operation != FtpOperation::default() => {
+                Err(("operation", "none, a script says what is done"))
+            }
+            _ if self.script.is_some() && self.file_bytes.is_none() && !self.path.is_empty() => {
+                Err(("path", "none but that of file_bytes, a script says what is asked for"))
+            }
+            _ if self.script.is_some() && self.payload_bytes > 0 => {
+                Err(("payload_bytes", "none, a script says what is stored"))
+            }
+            _ if self.script.is_some()
+                && self.file_bytes.is_some()
+                && self.path.matches('/').count() != 1 =>
+            {
+                Err(("path", "a file directly below the root, as file_bytes makes it"))
+            }
+            _ if self.script.is_some() => Ok(()),
             Protocol::Echo | Protocol::Http if self.payload_bytes > 1 << 20 => {
                 Err(("payload_bytes", "at most 1048576 but for FTP"))
             }
@@ -361,6 +529,16 @@ impl Workload {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Levels {
+    fn are_good(&self) -> bool {
+        let (number, good) = match self {
+            Self::Rate(rates) => (rates.len(), rates.iter().all(Rate::is_constant)),
+            Self::Cores(cores) => (cores.len(), cores.iter().all(|n| (1..=1024).contains(n))),
+        };
+        good && (1..=LEVELS_MAX).contains(&number)
     }
 }
 
@@ -506,6 +684,8 @@ load = { open = { rate = 5 } }
             &format!("{GOOD}name = \"mine\"\n"),
             "w/sample.toml:10: name: unknown field `name`, the file's own name is the workload's",
         );
+        let secure = format!("{GOOD}tls = true\nfloor = true\n");
+        check(&secure, "w/sample.toml:11: floor: expected false, the floors know no TLS");
         let post = format!("{GOOD}method = \"post\"\n");
         check(&post, "w/sample.toml:1: payload_bytes: expected at least 1 to post");
         check(

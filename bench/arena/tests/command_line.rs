@@ -72,6 +72,13 @@ fn a_mistake_on_the_command_line_is_told_in_one_line() {
 }
 
 #[test]
+fn work_that_no_server_can_do_is_refused_before_anything_is_measured() {
+    let busy = ["advise", "--connections", "10", "--rate", "3000", "--cpu-us", "500"];
+    check(&busy, "keep 1.50 processors busy, and the server has 1");
+    check(&["advise", "--connections", "10", "--rate", "0"], "give requests a second");
+}
+
+#[test]
 fn outside_the_repository_one_line_says_where_to_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut arena = Command::new(env!("CARGO_BIN_EXE_arena"));

@@ -7,6 +7,7 @@
 //! | `/bytes/N` | N bytes (at most [`MAX_BYTES`]), the 64 characters of [`PATTERN`] over and over |
 //! | `/compute/MICROSECONDS` | `OK`, after that much CPU time (at most [`MAX_DELAY`]) |
 //! | `/block/MILLISECONDS` | `OK`, after a call that blocks its thread for so long |
+//! | `/work/MICROSECONDS/MILLISECONDS` | `OK`, after so much CPU time and then such a call |
 //! | `/backend/MILLISECONDS` | what `--backend` answers to `GET /block/MILLISECONDS` |
 //! | `/stream/N/MILLISECONDS` | N server-sent events (at most [`MAX_EVENTS`]), so far apart |
 //! | `/echo` (POST, PUT) | the request's body, of at most 64 KiB |

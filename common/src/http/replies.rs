@@ -65,8 +65,9 @@ impl Session {
         match route {
             Route::Fixed(content_type, body) => self.reply(Status::OK, content_type, body, date),
             Route::Bytes(length) => self.reply_pattern(length, date),
-            Route::Compute(time) => self.work(Job::Compute(time), Purpose::SayOk),
-            Route::Block(time) => self.work(Job::Block(time), Purpose::SayOk),
+            Route::Work(compute, block) => {
+                self.work(Job::Work { compute, block }, Purpose::SayOk);
+            }
             Route::Backend(delay_ms) => match self.settings.backend {
                 Some(address) => {
                     self.doing = Doing::Backend(Box::new(Call::new(address, delay_ms)));

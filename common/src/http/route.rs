@@ -11,7 +11,7 @@ use super::wanted::UPLOADS;
 /// The most bytes that `/bytes/N` sends.
 pub const MAX_BYTES: u64 = 1 << 40;
 
-/// The longest that `/compute`, `/block` and `/backend` take.
+/// The longest that `/compute`, `/block`, each part of `/work`, and `/backend` take.
 pub const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// What `/bytes/N` repeats.
@@ -34,10 +34,8 @@ pub(super) enum Route<'a> {
     Fixed(&'static str, &'static [u8]),
     /// So many bytes of [`PATTERN`].
     Bytes(u64),
-    /// Burn CPU for so long.
-    Compute(Duration),
-    /// Block a thread for so long.
-    Block(Duration),
+    /// Burn so much CPU, then block a thread for so long.
+    Work(Duration, Duration),
     /// Ask the backend, which answers so many milliseconds later.
     Backend(u64),
     /// So many events, with a pause between any two.
@@ -105,12 +103,12 @@ fn find(path: &str) -> Route<'_> {
             _ => Route::File(Cow::Borrowed(path)),
         };
     };
-    let delay = MAX_DELAY.as_micros() as u64;
     match name {
         "bytes" => number(argument, MAX_BYTES).map(Route::Bytes),
-        "compute" => number(argument, delay).map(|us| Route::Compute(Duration::from_micros(us))),
-        "block" => number(argument, delay / 1000).map(|ms| Route::Block(Duration::from_millis(ms))),
-        "backend" => number(argument, delay / 1000).map(Route::Backend),
+        "compute" => work(argument, "0"),
+        "block" => work("0", argument),
+        "work" => argument.split_once('/').and_then(|(compute, block)| work(compute, block)),
+        "backend" => number(argument, MAX_DELAY.as_millis() as u64).map(Route::Backend),
         "stream" => stream(argument),
         UPLOADS if !argument.is_empty() && !argument.contains('/') => {
             return Route::Upload(Cow::Borrowed(path));
@@ -118,6 +116,13 @@ fn find(path: &str) -> Route<'_> {
         _ => return Route::File(Cow::Borrowed(path)),
     }
     .unwrap_or(BAD)
+}
+
+/// From microseconds and milliseconds.
+fn work(compute: &str, block: &str) -> Option<Route<'static>> {
+    let compute = number(compute, MAX_DELAY.as_micros() as u64)?;
+    let block = number(block, MAX_DELAY.as_millis() as u64)?;
+    Some(Route::Work(Duration::from_micros(compute), Duration::from_millis(block)))
 }
 
 fn stream(argument: &str) -> Option<Route<'static>> {
@@ -138,8 +143,7 @@ impl Route<'_> {
         match self {
             Route::Fixed(content_type, body) => Route::Fixed(content_type, body),
             Route::Bytes(length) => Route::Bytes(length),
-            Route::Compute(time) => Route::Compute(time),
-            Route::Block(time) => Route::Block(time),
+            Route::Work(compute, block) => Route::Work(compute, block),
             Route::Backend(delay_ms) => Route::Backend(delay_ms),
             Route::Stream(count, interval) => Route::Stream(count, interval),
             Route::Echo => Route::Echo,
@@ -203,10 +207,12 @@ mod tests {
             ("/bytes/+1", BAD),
             ("/bytes/1/2", BAD),
             ("/bytes/99999999999999999999999", BAD),
-            ("/compute/250", Route::Compute(Duration::from_micros(250))),
+            ("/compute/250", Route::Work(Duration::from_micros(250), Duration::ZERO)),
             ("/compute/10000001", BAD),
-            ("/block/10000", Route::Block(MAX_DELAY)),
+            ("/block/10000", Route::Work(Duration::ZERO, MAX_DELAY)),
             ("/block/10001", BAD),
+            ("/work/7/8", Route::Work(Duration::from_micros(7), Duration::from_millis(8))),
+            ("/work/7", BAD),
             ("/backend/7", Route::Backend(7)),
             ("/stream/3/20", Route::Stream(3, Duration::from_millis(20))),
             ("/stream/1001/0", BAD),

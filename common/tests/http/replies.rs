@@ -22,6 +22,7 @@ fn paths_of_known_cost_answer() {
     assert_eq!(body(&site.get("/json")), "{\"message\":\"Hello, World!\"}");
     assert_eq!(body(&site.get("/compute/10")), "OK");
     assert_eq!(body(&site.get("/block/1")), "OK");
+    assert_eq!(body(&site.get("/work/10/1")), "OK");
     let bytes = site.get("/bytes/150000");
     assert_eq!(body(&bytes).len(), 150_000);
     let mut pattern = http::PATTERN.iter().cycle();

@@ -5,7 +5,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::standing::{Standing, family, standings};
+use super::standing::{Place, Standing, family, standings};
 use crate::progress::counted;
 use crate::record::Run;
 use crate::stats::Spread;
@@ -24,7 +24,7 @@ const BELOW: f64 = 74.0;
 /// Of letters, about: names are set in a font that is not known.
 const LETTER: f64 = 7.2;
 /// With more workloads than this their names stand upright.
-const NAMES_ACROSS_MAX: usize = 8;
+pub(super) const NAMES_ACROSS_MAX: usize = 8;
 /// The words above and below need so much.
 const WIDTH_MIN: f64 = 720.0;
 
@@ -101,11 +101,20 @@ impl Layout {
     fn cell(&self, (row, column): (usize, usize), standing: &Standing<'_>) -> Markup {
         let (text, class) = standing.cell();
         let (x, y) = (self.x(column), self.y(row));
+        let middle = x + self.cell / 2.0;
+        // A code of two words has a line for each.
+        let (words, size) = match standing.place {
+            Place::Void(verdict) => (verdict.code().split(' ').collect(), "code"),
+            _ => (vec![text.as_str()], "number"),
+        };
+        let first = y + 17.0 - 5.0 * (words.len() - 1) as f64;
         html! {
             g.(class) {
                 title { (standing.words()) }
                 rect x=(x + 1.0) y=(y + 1.0) width=(self.cell - 2.0) height=(ROW - 2.0) rx="3" {}
-                text.middle.(size(&text)) x=(x + self.cell / 2.0) y=(y + 17.0) { (text) }
+                @for (line, word) in words.iter().enumerate() {
+                    text.middle.(size) x=(middle) y=(first + 10.0 * line as f64) { (word) }
+                }
             }
         }
     }
@@ -150,11 +159,6 @@ pub(super) fn heat_map(run: &Run) -> String {
         }
     };
     markup.into_string() + "\n"
-}
-
-/// Words are set smaller than numbers.
-fn size(text: &str) -> &'static str {
-    if text.len() > 8 { "word" } else { "number" }
 }
 
 fn legend(y: f64) -> Markup {

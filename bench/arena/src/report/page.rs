@@ -7,9 +7,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::table::{Row, data_table};
 use super::curves::Curves;
-use super::figure::{PALETTE, greatest};
-use super::standing::{FAMILIES, STEPS, Standing, standings, voids};
-use super::{Answer, NO_QUESTION, answers, calibration, disturbances, explanations, load};
+use super::figure::{NAMES_ACROSS_MAX, PALETTE, greatest};
+use super::shares;
+use super::standing::{FAMILIES, Place, STEPS, Standing, standings, voids};
+use super::{Answer, NO_QUESTION, SHARES, answers, calibration, disturbances, explanations, load};
 use super::{machine, peers, prose};
 use crate::calibration::Cell;
 use crate::progress::counted;
@@ -173,6 +174,7 @@ fn section(run: &Run, is_first: bool) -> Markup {
                 summary { "Machine and circumstances" }
                 p { (machine(header, &disturbances(run))) }
                 @if let Some(peers) = peers(run) { p { (peers) } }
+                @if let Some(twins) = twins(run) { p { (twins) } }
             }
             @for (workload, standings) in &charted { (of_workload(run, workload, standings)) }
         }
@@ -244,10 +246,16 @@ fn answer_cards(run: &Run) -> Markup {
 
 fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
     let profile = &run.header.profile;
-    let contestants = || run.header.contestants.iter().filter(|one| !one.floor);
+    // Variants of architectures may be there for workloads that others of a run have not.
+    let was_run = |name: &str| {
+        let mut all = charted.iter().flat_map(|(_, standings)| standings);
+        all.any(|one| one.line.contestant.name == name)
+    };
+    let contestants = run.header.contestants.iter();
+    let contestants = contestants.filter(|one| !one.floor && was_run(&one.name));
     let caption = "Architecture by workload: the number that ranks, as a multiple of the lowest";
     html! {
-        figure.heat {
+        figure.heat.many[charted.len() > NAMES_ACROSS_MAX] {
             .scroll tabindex="0" role="region" aria-label=(format!("Heat map, {profile}")) {
                 table {
                     caption { span { (caption) } }
@@ -264,7 +272,7 @@ fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
                         }
                     }
                     tbody {
-                        @for contestant in contestants() {
+                        @for contestant in contestants {
                             tr data-architecture=(contestant.name) {
                                 th scope="row" { (contestant.name) }
                                 @for (workload, standings) in charted {
@@ -294,7 +302,12 @@ fn heat_cell(workload: &Workload, standing: Option<&Standing<'_>>) -> Markup {
         return html! { td data-workload=(workload.name) { span.quiet { "–" } } };
     };
     let (text, class) = standing.cell();
-    html! { td.(class) data-workload=(workload.name) title=(standing.words()) { (text) } }
+    let is_code = matches!(standing.place, Place::Void(_));
+    html! {
+        td.(class) data-workload=(workload.name) title=(standing.words()) {
+            @if is_code { span.code { (text) } } @else { (text) }
+        }
+    }
 }
 
 fn legend() -> Markup {
@@ -347,7 +360,8 @@ fn void(charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
 
 fn of_workload(run: &Run, workload: &Workload, standings: &[Standing<'_>]) -> Markup {
     let table = table(run, workload);
-    let id = anchor(&[&run.header.profile, &workload.name]);
+    let header = &run.header;
+    let id = anchor(&[&header.profile, &workload.name]);
     let greatest = greatest(standings);
     let rows = standings.iter().map(|standing| Row {
         architecture: Some(&standing.line.contestant.name),
@@ -359,14 +373,18 @@ fn of_workload(run: &Run, workload: &Workload, standings: &[Standing<'_>]) -> Ma
             h3 { (workload.title) " " code { (workload.name) } }
             p { (workload.question) }
             p.quiet { "Expected: " (workload.expectation) }
-            p.quiet { (load(workload)) "." }
+            p.quiet { (load(&[workload])) "." }
             @if table.rows.is_empty() {
                 p { "Nothing was measured." }
             } @else {
-                (data_table(&format!("{}: {}", run.header.profile, workload.title), &table,
+                (data_table(&format!("{}: {}", header.profile, workload.title), &table,
                     &rows.collect::<Vec<_>>(), Some((charted, greatest))))
                 (families(standings))
                 (remarks(&table))
+                @if let Some(shares) = shares(run, workload) {
+                    (data_table(&format!("{}, {}: {SHARES}", header.profile, workload.name),
+                        &shares, &[], None))
+                }
                 (latency(run, workload))
             }
         }

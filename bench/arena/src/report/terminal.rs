@@ -4,10 +4,11 @@ use super::{Style, render};
 use crate::table::{GROUP, RESPONSE_P99, Table};
 
 /// The columns that stay longest, the most important first.
-const IMPORTANT: [&str; 15] = [
+const IMPORTANT: [&str; 17] = [
     "architecture",
     "CPU µs/request",
     "CPU µs/login",
+    "CPU µs/session",
     "CPU ms/GB",
     "KiB/session",
     GROUP,
@@ -15,6 +16,7 @@ const IMPORTANT: [&str; 15] = [
     "× floor",
     "requests/s",
     "logins/s",
+    "sessions/s",
     "MB/s",
     RESPONSE_P99,
     "p99 µs",

@@ -1,8 +1,6 @@
 //! Snapshots of the report of a small made-up run.
 
-use loadgen::{
-    Arrivals, Class, FtpOperation, Method, Outcome, Protocol, Rate, Sessions, Summary, Word,
-};
+use loadgen::{Arrivals, Class, FtpOperation, Outcome, Protocol, Rate, Sessions, Summary, Word};
 
 use super::*;
 use crate::catalogue::{Contestant, Io};
@@ -26,6 +24,7 @@ pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contest
         protocols: Vec::new(),
         program: PathBuf::new(),
         arguments: Vec::new(),
+        tls: false,
         peer: None,
     }
 }
@@ -36,32 +35,14 @@ pub(super) fn workload(name: &str) -> Workload {
         title: "Dispatch".to_owned(),
         question: "What does it cost?".to_owned(),
         expectation: "Little.".to_owned(),
-        protocol: Protocol::Http,
-        operation: FtpOperation::default(),
         path: "/plaintext".to_owned(),
         connections: 64,
-        pipeline: 1,
-        requests_per_connection: None,
-        rate: None,
-        arrivals: None,
-        backlog: None,
-        think_ms: None,
-        payload_bytes: 0,
-        method: Method::Get,
-        idle_connections: 0,
-        expected_bytes: None,
         warm_up_ms: 100,
-        duration_ms: 1000,
         blocks: 5,
         workers: Some(64),
-        beside: Vec::new(),
         floor: true,
-        file_bytes: None,
-        backend: false,
         quick: true,
-        full_ms: None,
-        peers: false,
-        variants: false,
+        ..Workload::new(Protocol::Http)
     }
 }
 
@@ -75,7 +56,7 @@ pub(super) fn machine() -> Machine {
         rustc: "rustc 1.95.0".to_owned(),
         commit: "0123456789ab".to_owned(),
         backlog_limit: "4096".to_owned(),
-        placement: Placement { server: Some(0), client: Some(1), siblings: false },
+        placement: Placement { server: Some(0), client: Some(1), ..Placement::unpinned() },
         congestion_control: String::new(),
         accounting: String::new(),
         syscalls: None,
@@ -105,6 +86,7 @@ pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
         faults: Vec::new(),
         syscalls: None,
         workers: None,
+        capacity: None,
         outcome: Some(Outcome {
             requests: rate as u64,
             elapsed_s: 1.0,
@@ -191,7 +173,7 @@ fn the_report_says_what_the_records_say() {
 fn the_terminal_has_the_same_rows() {
     let (run, text) = (run(), for_terminal(&run(), None));
     for workload in &run.header.workloads {
-        for value in table(&run, workload).rows.iter().flatten() {
+        for value in crate::table::table(&run, workload).rows.iter().flatten() {
             assert!(text.contains(value.as_str()), "{value}");
         }
     }

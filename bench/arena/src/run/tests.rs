@@ -27,6 +27,7 @@ fn contestant(name: &str, script: &str) -> Contestant {
         protocols: Vec::new(),
         program: PathBuf::from("/bin/sh"),
         arguments: vec!["-c".to_owned(), script.to_owned()],
+        tls: false,
         peer: None,
     }
 }

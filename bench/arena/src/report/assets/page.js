@@ -30,7 +30,7 @@
       }
       if (hidden.size > 0) words.push(`${known.length - hidden.size} of ${known.length} ${many}`);
     }
-    one("#shown").textContent = words.join(", ") || "all is shown";
+    one("#shown").textContent = words.join(", ");
   };
   one("#controls").addEventListener("change", filter);
   for (const button of all("[data-check]")) {
@@ -41,7 +41,6 @@
     });
   }
   one("#controls").hidden = false;
-  filter();
 
   // Sorting: numbers by what they are, words by the alphabet, what is no number last.
   const sort = (heading, column) => {
@@ -94,6 +93,10 @@
     if (!told) return;
     tip.textContent = told.dataset.tip;
     place(event.clientX, event.clientY);
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") tip.hidden = true;
   });
 
   // Curves: the one below the pointer stands out, and all are read at its percentile.
