@@ -1,5 +1,4 @@
-//! What slow clients of long files may take of the machine: threads of the kernel's, which show
-//! among the process's own.
+//! What slow clients of long files take of the machine: the kernel's threads, among our own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 /// More than there are pipes for.
 const CLIENTS: usize = 100;
-/// So many threads have pipes; the process has its own, and the kernel may keep some for other work.
+/// So many have pipes; the process has its own, and the kernel may keep some for other work.
 const THREADS_MAX: usize = 64 + 16;
 /// More than the buffers of two sockets hold.
 const FILE_BYTES: usize = 10_000_000;
@@ -23,8 +22,12 @@ impl Drop for Server {
     }
 }
 
-fn threads(server: &Server) -> usize {
-    std::fs::read_dir(format!("/proc/{}/task", server.0.id())).unwrap().count()
+/// Has asked for the file, and waits.
+fn client(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    client.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    client
 }
 
 #[test]
@@ -38,22 +41,13 @@ fn many_slow_clients_of_long_files_share_few_threads_and_get_them_whole() {
     let mut server = Server(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut ready = String::new();
     BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    let address: SocketAddr = ready.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+    let address = ready.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
 
-    let mut clients: Vec<TcpStream> = (0..CLIENTS)
-        .map(|_| {
-            let mut client = TcpStream::connect(address).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            let request = b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            client.write_all(request).unwrap();
-            client
-        })
-        .collect();
-    // Each is being served when its first byte is there, and then waits for its client.
-    for client in &mut clients {
-        client.read_exact(&mut [0]).unwrap();
-    }
-    let count = threads(&server);
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| client(address)).collect();
+    // Each is being served when its first byte is there, and then waited for.
+    clients.iter_mut().for_each(|client| client.read_exact(&mut [0]).unwrap());
+    let threads = format!("/proc/{}/task", server.0.id());
+    let count = std::fs::read_dir(threads).unwrap().count();
     assert!(count <= THREADS_MAX, "{count} threads");
     for mut client in clients {
         let mut reply = Vec::new();
