@@ -45,7 +45,9 @@ fn many_slow_clients_of_long_files_share_few_threads_and_get_them_whole() {
 
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| client(address)).collect();
     // Each is being served when its first byte is there, and then waited for.
-    clients.iter_mut().for_each(|client| client.read_exact(&mut [0]).unwrap());
+    for client in &mut clients {
+        client.read_exact(&mut [0]).unwrap();
+    }
     let threads = format!("/proc/{}/task", server.0.id());
     let count = std::fs::read_dir(threads).unwrap().count();
     assert!(count <= THREADS_MAX, "{count} threads");

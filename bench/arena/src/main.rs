@@ -48,7 +48,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-BBuse crate::peer::{Peer, Sought};
+use crate::machine::{Counting, Machine, Placement};
+use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::resume::Present;
 use crate::stage::{Service, Stage, protocol_name};
@@ -372,7 +373,8 @@ fn measure(
     let mut header = Header::new(started, profile, seed, contestants, workloads);
     let stage = stage(&mut header.machine, backend.clone(), &header.workloads)?;
     if profile != "quick" {
-BB    }
+        header.machine.syscalls = Some(Counting::now());
+    }
     header.programs = programs(header.contestants.iter().chain(&backend))?;
     carry_out(Writer::create(results, started, header)?, &stage, results)
 }
