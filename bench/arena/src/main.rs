@@ -286,8 +286,8 @@ fn list(catalogue: &Catalogue, peers: &[Peer], workloads: &[Workload]) -> io::Re
     }
     writeln!(
         out,
-        "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers (+), \
-         with variants (v):"
+        "\nWorkloads, in the set that runs when nothing is named (*), of --full (f), of --peers \
+         (+), with variants (v):"
     )?;
     let mut known = "";
     for one in workloads {
