@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::record::Run;
 use crate::stats::{
-    Blocks, Comparison, compare, compare_unpaired, holm, letters, probability_if_alike,
+    Blocks, Comparison, compare, compare_unpaired, holm, letters, probabilities_if_alike,
     probability_if_alike_unpaired, spread, typical_ratio,
 };
 use crate::table::{Line, lines, number, twin};
@@ -54,15 +54,11 @@ impl Ranking {
         let pairs: Vec<(usize, usize)> = (0..count)
             .flat_map(|first| (first + 1..count).map(move |second| (first, second)))
             .collect();
-        let blocks = |pair: &(usize, usize)| (&members[pair.0].blocks, &members[pair.1].blocks);
-        let if_alike = |pair| {
-            let (first, second) = blocks(pair);
-            probability_if_alike(first, second)
-        };
-        let corrected = holm(&pairs.iter().map(if_alike).collect::<Vec<f64>>());
-        let weighs = |pair: &(usize, usize)| {
-            let (first, second) = blocks(pair);
-            compare(first, second).is_some_and(|one| weighs(one, threshold))
+        let blocks: Vec<&Blocks> = members.iter().map(|member| &member.blocks).collect();
+        let corrected = holm(&probabilities_if_alike(&blocks));
+        let weighs = |&(first, second): &(usize, usize)| {
+            let comparison = compare(blocks[first], blocks[second]);
+            comparison.is_some_and(|one| weighs(one, threshold))
         };
         let sure = pairs.into_iter().zip(corrected).filter(|(_, alike)| *alike <= SIGNIFICANCE);
         let told_apart = sure.map(|(pair, _)| pair).filter(weighs).collect();

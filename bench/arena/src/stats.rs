@@ -4,6 +4,8 @@
 
 mod letters;
 
+use std::collections::BTreeMap;
+
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 pub(crate) use self::letters::letters;
@@ -62,43 +64,75 @@ pub(crate) fn compare_unpaired(first: &Blocks, second: &Blocks) -> Option<Compar
     Some(Comparison { ratio, interval: enough.then(|| bootstrap(drawn)) })
 }
 
-/// How probable it is that two that are alike differ by so much, on average over the blocks that
-/// both have: Student's paired t test of the log-ratios, two-sided.
+/// How probable it is, for each pair of contestants, that two that are alike differ by so much: in
+/// the order first and second, first and third, and so on.
 ///
-/// A bootstrap cannot tell: where all of five blocks agree, which one pair in sixteen of those that
-/// are alike does, every resample agrees, too.
-pub(crate) fn probability_if_alike(first: &Blocks, second: &Blocks) -> f64 {
-    let logs = log_ratios(first, second);
-    let (mean, squared_error) = mean(&logs);
-    student(mean, squared_error, logs.len() as f64 - 1.0)
-}
-
-/// The same of two runs, whose blocks have nothing in common: Welch's t test of the logarithms.
-pub(crate) fn probability_if_alike_unpaired(first: &Blocks, second: &Blocks) -> f64 {
-    let [first, second] = [first, second].map(logs);
-    let ((mean_of_first, a), (mean_of_second, b)) = (mean(&first), mean(&second));
-    let of = |error: f64, logs: &[f64]| error.powi(2) / (logs.len() as f64 - 1.0);
-    let freedom = (a + b).powi(2) / (of(a, &first) + of(b, &second));
-    student(mean_of_first - mean_of_second, a + b, freedom)
-}
-
-/// The mean and the square of its standard error.
-fn mean(logs: &[f64]) -> (f64, f64) {
-    let count = logs.len() as f64;
-    let mean = logs.iter().sum::<f64>() / count;
-    let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
-    (mean, squares / (count - 1.0) / count)
-}
-
-/// How probable it is that a mean that is zero in truth is so far from it, to either side.
-fn student(mean: f64, squared_error: f64, freedom: f64) -> f64 {
-    let t = (mean / squared_error.sqrt()).abs();
-    match StudentsT::new(0.0, 1.0, freedom) {
-        // A single block, or none, has no spread and so no such distribution.
-        Err(_) => 1.0,
-        Ok(_) if t.is_nan() => 1.0,
-        Ok(student) => 2.0 * student.sf(t),
+/// Welch's t test of the logarithms, after what each block did to all of them is taken away; of two
+/// contestants, that is Student's paired t test. A bootstrap cannot tell: where all of five blocks
+/// agree, which one pair in sixteen of those that are alike does, every resample agrees, too.
+pub(crate) fn probabilities_if_alike(contestants: &[&Blocks]) -> Vec<f64> {
+    let deviations = contestants.iter().flat_map(|blocks| {
+        let mean = mean(&logs(blocks));
+        let positive = blocks.iter().filter(|(_, value)| *value > 0.0);
+        positive.map(move |&(block, value)| (block, value.ln() - mean))
+    });
+    let mut effects: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for (block, deviation) in deviations {
+        effects.entry(block).or_default().push(deviation);
     }
+    let effects: BTreeMap<u32, f64> =
+        effects.into_iter().map(|(block, deviations)| (block, mean(&deviations))).collect();
+    // So much of its own variance each has left, as it has a part in what is taken away.
+    let share = 1.0 - 1.0 / contestants.len() as f64;
+    let estimate = |blocks: &&Blocks| {
+        let positive = blocks.iter().filter(|(_, value)| *value > 0.0);
+        let rest = positive.map(|(block, value)| value.ln() - effects[block]);
+        Estimate::of(&rest.collect::<Vec<f64>>(), share)
+    };
+    let estimates: Vec<Estimate> = contestants.iter().map(estimate).collect();
+    let later = |first: usize| estimates[first + 1..].iter().zip(std::iter::repeat(first));
+    let pairs = (0..estimates.len()).flat_map(later);
+    pairs.map(|(second, first)| estimates[first].probability_if_alike(second)).collect()
+}
+
+/// The same of one contestant in two runs, whose blocks have nothing in common.
+pub(crate) fn probability_if_alike_unpaired(first: &Blocks, second: &Blocks) -> f64 {
+    let [first, second] = [first, second].map(|blocks| Estimate::of(&logs(blocks), 1.0));
+    first.probability_if_alike(&second)
+}
+
+/// A mean, and how sure it is.
+struct Estimate {
+    mean: f64,
+    squared_error: f64,
+    /// The degrees of freedom of the error.
+    freedom: f64,
+}
+
+impl Estimate {
+    /// From values that have kept this share of their variance.
+    fn of(values: &[f64], share: f64) -> Self {
+        let (mean, count) = (mean(values), values.len() as f64);
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let freedom = (count - 1.0) * share;
+        Self { mean, squared_error: squares / freedom / count, freedom }
+    }
+
+    /// Welch's t test, two-sided. A single block, or none, has no spread and tells nothing.
+    fn probability_if_alike(&self, other: &Self) -> f64 {
+        let (a, b) = (self.squared_error, other.squared_error);
+        let difference = (self.mean - other.mean).abs();
+        if a + b == 0.0 {
+            return if difference > 0.0 { 0.0 } else { 1.0 };
+        }
+        let freedom = (a + b).powi(2) / (a.powi(2) / self.freedom + b.powi(2) / other.freedom);
+        let student = StudentsT::new(0.0, 1.0, freedom);
+        student.map_or(1.0, |student| 2.0 * student.sf(difference / (a + b).sqrt()))
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Holm's correction (1979) of probabilities for their number: among those that remain under 5%,
@@ -175,6 +209,11 @@ mod tests {
         values.iter().enumerate().map(|(block, &value)| (block as u32, value)).collect()
     }
 
+    /// Of two contestants alone.
+    fn alike(first: &Blocks, second: &Blocks) -> f64 {
+        probabilities_if_alike(&[first, second])[0]
+    }
+
     #[test]
     fn a_median_is_the_middle_or_between_the_two_middles() {
         assert_eq!(spread([]), None);
@@ -189,7 +228,7 @@ mod tests {
         let fast = blocks(&[1.0, 2.0, 4.0, 8.0, 16.0]);
         let comparison = compare(&slow, &fast).unwrap();
         assert!((comparison.ratio - 1.1).abs() < 1e-9);
-        assert!(probability_if_alike(&slow, &fast) < 1e-6);
+        assert!(alike(&slow, &fast) < 1e-6);
         assert_eq!(compare(&slow[..3].to_vec(), &fast).unwrap().interval, None);
     }
 
@@ -211,8 +250,8 @@ mod tests {
         let other = blocks(&[1.2, 1.0, 1.2, 1.0, 1.2, 1.0]);
         let (low, high) = compare(&one, &other).unwrap().interval.unwrap();
         assert!(low < 1.0 && high > 1.0);
-        assert!(probability_if_alike(&one, &other) > 0.99);
-        assert!(probability_if_alike(&one, &one) > 0.99);
+        assert!(alike(&one, &other) > 0.99);
+        assert!(alike(&one, &one) > 0.99);
     }
 
     /// What R says of a family of contestants, of each pair in the order 1-2, 1-3, 2-3, and so on.
@@ -220,6 +259,8 @@ mod tests {
     struct Experiment {
         values: Vec<Vec<f64>>,
         alike: Vec<f64>,
+        /// The same for each pair alone, by Student's paired t test.
+        paired: Vec<f64>,
         /// The same for the pairs as two runs.
         unpaired: Vec<f64>,
         corrected: Vec<f64>,
@@ -241,8 +282,9 @@ mod tests {
             let of: Vec<Blocks> = experiment.values.iter().map(|one| blocks(one)).collect();
             let pairs: Vec<(usize, usize)> =
                 (0..of.len()).flat_map(|a| (a + 1..of.len()).map(move |b| (a, b))).collect();
-            let alike = pairs.iter().map(|&(a, b)| probability_if_alike(&of[a], &of[b]));
-            let alike: Vec<f64> = alike.collect();
+            let paired = pairs.iter().map(|&(a, b)| alike(&of[a], &of[b]));
+            near(&paired.collect::<Vec<f64>>(), &experiment.paired);
+            let alike = probabilities_if_alike(&of.iter().collect::<Vec<_>>());
             near(&alike, &experiment.alike);
             let unpaired =
                 pairs.iter().map(|&(a, b)| probability_if_alike_unpaired(&of[a], &of[b]));
@@ -266,7 +308,7 @@ mod tests {
         let other = vec![(2, 1.0), (3, 9.0), (1, 0.0)];
         let comparison = compare(&one, &other).unwrap();
         assert!((comparison.ratio - 2.0).abs() < 1e-9);
-        assert!(probability_if_alike(&one, &other) > 0.99, "one block has no spread");
+        assert!(alike(&one[..1].to_vec(), &other) > 0.99, "one block has no spread");
         assert_eq!(compare(&one, &vec![(7, 1.0)]), None);
     }
 }
