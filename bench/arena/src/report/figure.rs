@@ -47,7 +47,7 @@ pub(super) fn bar(standing: &Standing<'_>, greatest: f64) -> Markup {
 }
 
 /// The greatest value of a table, which its bars end at.
-pub(super) fn greatest(standings: &[Standing<'_>]) -> f64 {
+pub(super) fn greatest(standings: &[&Standing<'_>]) -> f64 {
     let highs = standings.iter().filter_map(|one| Some(one.spread?.high));
     highs.fold(f64::MIN_POSITIVE, f64::max)
 }
@@ -163,8 +163,11 @@ pub(super) fn heat_map(run: &Run) -> String {
 
 fn legend(y: f64) -> Markup {
     let steps = super::standing::STEPS;
-    let mut entries = vec![("alike".to_owned(), "lowest, or ≈ not told apart".to_owned(), 196.0)];
-    let mut from = "above it".to_owned();
+    let mut entries = vec![
+        ("lowest".to_owned(), "lowest".to_owned(), 80.0),
+        ("unsure".to_owned(), "? not told apart from it".to_owned(), 184.0),
+    ];
+    let mut from = "above".to_owned();
     for (number, step) in steps.iter().enumerate() {
         let words = if number == 0 { format!("to {step}") } else { format!("{from}–{step}") };
         entries.push((format!("step-{number}"), words, 84.0));

@@ -16,7 +16,8 @@ use crate::calibration::Cell;
 use crate::progress::counted;
 use crate::ranking::twins;
 use crate::record::Run;
-use crate::table::{Table, Verdict, ranking_column, table};
+use crate::series::{Section, sections};
+use crate::table::{Table, Verdict, ranking_column};
 use crate::workload::Workload;
 
 const STYLE: &str = include_str!("assets/page.css");
@@ -111,7 +112,7 @@ fn controls(runs: &[Run]) -> Markup {
         }
     };
     for header in runs.iter().map(|run| &run.header) {
-        header.workloads.iter().for_each(|one| add(&mut workloads, one.name.as_str()));
+        header.workloads.iter().for_each(|one| add(&mut workloads, one.family()));
         for one in &header.contestants {
             let group = if one.floor { 2 } else { usize::from(one.is_peer()) };
             add(&mut groups[group].1, one.name.as_str());
@@ -174,9 +175,8 @@ fn section(run: &Run, is_first: bool) -> Markup {
                 summary { "Machine and circumstances" }
                 p { (machine(header, &disturbances(run))) }
                 @if let Some(peers) = peers(run) { p { (peers) } }
-                @if let Some(twins) = twins(run) { p { (twins) } }
             }
-            @for (workload, standings) in &charted { (of_workload(run, workload, standings)) }
+            @for part in sections(run) { (of_workload(run, &part, &charted)) }
         }
     }
 }
@@ -184,7 +184,8 @@ fn section(run: &Run, is_first: bool) -> Markup {
 /// Who wins how often, and each question with its answers.
 fn answer_cards(run: &Run) -> Markup {
     let answers = answers(run);
-    let link = |workload: &Workload| format!("#{}", anchor(&[&run.header.profile, &workload.name]));
+    let link =
+        |workload: &Workload| format!("#{}", anchor(&[&run.header.profile, workload.family()]));
     let mut wins: Vec<(&str, Vec<&Workload>)> = Vec::new();
     let mut open = Vec::new();
     for (workload, row) in &answers.rows {
@@ -222,7 +223,7 @@ fn answer_cards(run: &Run) -> Markup {
         }
         ul.cards {
             @for (workload, row) in &answers.rows {
-                li data-workload=(workload.name) {
+                li data-workload=(workload.family()) {
                     h3 { a href=(link(workload)) { (workload.name) } }
                     p { (workload.question) }
                     dl {
@@ -263,8 +264,8 @@ fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
                         tr {
                             th scope="col" { "architecture" }
                             @for (workload, _) in charted {
-                                th scope="col" data-workload=(workload.name) {
-                                    a href={ "#" (anchor(&[profile, &workload.name])) } {
+                                th scope="col" data-workload=(workload.family()) {
+                                    a href={ "#" (anchor(&[profile, workload.family()])) } {
                                         (workload.name)
                                     }
                                 }
@@ -289,8 +290,8 @@ fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
                 (legend())
                 p {
                     "By processor time for each request or byte, or by memory where idle sessions "
-                    "are held. ≈: not told apart from the lowest. †: it did not serve every "
-                    "connection, so it is no answer. A word in capitals: nothing that counts."
+                    "are held. †: it did not serve every connection, so it is no answer. A word in "
+                    "capitals: nothing that counts."
                 }
             }
         }
@@ -299,12 +300,12 @@ fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
 
 fn heat_cell(workload: &Workload, standing: Option<&Standing<'_>>) -> Markup {
     let Some(standing) = standing else {
-        return html! { td data-workload=(workload.name) { span.quiet { "–" } } };
+        return html! { td data-workload=(workload.family()) { span.quiet { "–" } } };
     };
     let (text, class) = standing.cell();
     let is_code = matches!(standing.place, Place::Void(_));
     html! {
-        td.(class) data-workload=(workload.name) title=(standing.words()) {
+        td.(class) data-workload=(workload.family()) title=(standing.words()) {
             @if is_code { span.code { (text) } } @else { (text) }
         }
     }
@@ -318,7 +319,8 @@ fn legend() -> Markup {
     };
     html! {
         ul.legend aria-label="Colours of the heat map" {
-            li { span.key.alike {} " lowest, or not told apart" }
+            li { span.key.lowest {} " lowest" }
+            li { span.key.unsure {} " ? not told apart from it" }
             @for number in 0..=STEPS.len() {
                 li { span.key.(format!("step-{number}")) {} " " (between(number)) }
             }
@@ -327,17 +329,17 @@ fn legend() -> Markup {
 }
 
 /// What does not count, by the word that says why.
-fn void(charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
+fn void<'a>(charted: &'a [(&'a Workload, Vec<Standing<'a>>)]) -> Markup {
     let found = |verdict: Verdict| {
-        let of = |(workload, standings): &(&Workload, Vec<Standing<'_>>)| {
+        let of = |(workload, standings): &'a (&'a Workload, Vec<Standing<'a>>)| {
             let lines = standings.iter().map(|one| &one.line);
             let names: Vec<String> = lines
                 .filter(|line| voids(line).contains(&verdict))
                 .map(crate::table::Line::name)
                 .collect();
-            (!names.is_empty()).then(|| (workload.name.clone(), names.join(", ")))
+            (!names.is_empty()).then(|| (*workload, names.join(", ")))
         };
-        charted.iter().filter_map(of).collect::<Vec<_>>()
+        charted.iter().filter_map(of).collect::<Vec<(&Workload, String)>>()
     };
     let all: Vec<_> = Verdict::VOIDS.iter().map(|(one, why)| (one, why, found(*one))).collect();
     html! {
@@ -349,7 +351,9 @@ fn void(charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
                     {
                         dt { code { (verdict.code()) } ": " (why) "." }
                         @for (workload, names) in found {
-                            dd data-workload=(workload) { b { (workload) } ": " (names) }
+                            dd data-workload=(workload.family()) {
+                                b { (workload.name) } ": " (names)
+                            }
                         }
                     }
                 }
@@ -358,40 +362,47 @@ fn void(charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
     }
 }
 
-fn of_workload(run: &Run, workload: &Workload, standings: &[Standing<'_>]) -> Markup {
-    let table = table(run, workload);
-    let header = &run.header;
-    let id = anchor(&[&header.profile, &workload.name]);
-    let greatest = greatest(standings);
-    let rows = standings.iter().map(|standing| Row {
-        architecture: Some(&standing.line.contestant.name),
-        standing: Some(standing),
-    });
-    let charted = ranking_column(workload);
+/// A workload, or all levels of a series.
+fn of_workload(
+    run: &Run,
+    part: &Section<'_>,
+    charted: &[(&Workload, Vec<Standing<'_>>)],
+) -> Markup {
+    let (workload, table, header) = (part.workloads[0], &part.table, &run.header);
+    let all = charted.iter().filter(|(workload, _)| workload.family() == part.name());
+    let standings: Vec<&Standing<'_>> = all.flat_map(|(_, standings)| standings).collect();
+    let row = |cells: &Vec<String>| {
+        let standing = standings.iter().find(|one| one.line.name() == cells[0]).copied();
+        let architecture = standing.map(|one| one.line.contestant.name.as_str());
+        Row { architecture, standing }
+    };
+    let rows: Vec<Row<'_>> = table.rows.iter().map(row).collect();
+    // A bar is of one number.
+    let is_one = part.workloads.len() == 1;
+    let bars = is_one.then(|| (ranking_column(workload), greatest(&standings)));
     html! {
-        section.workload id=(id) data-workload=(workload.name) {
-            h3 { (workload.title) " " code { (workload.name) } }
+        section.workload id=(anchor(&[&header.profile, part.name()])) data-workload=(part.name()) {
+            h3 { (workload.title) " " code { (part.name()) } }
             p { (workload.question) }
             p.quiet { "Expected: " (workload.expectation) }
-            p.quiet { (load(&[workload])) "." }
+            p.quiet { (load(&part.workloads)) "." }
             @if table.rows.is_empty() {
                 p { "Nothing was measured." }
             } @else {
-                (data_table(&format!("{}: {}", header.profile, workload.title), &table,
-                    &rows.collect::<Vec<_>>(), Some((charted, greatest))))
-                (families(standings))
-                (remarks(&table))
+                (data_table(&format!("{}: {}", header.profile, workload.title), table, &rows, bars))
+                (families(&standings))
+                (remarks(table))
                 @if let Some(shares) = shares(run, workload) {
                     (data_table(&format!("{}, {}: {SHARES}", header.profile, workload.name),
                         &shares, &[], None))
                 }
-                (latency(run, workload))
+                @for workload in &part.workloads { (latency(run, workload)) }
             }
         }
     }
 }
 
-fn families(standings: &[Standing<'_>]) -> Markup {
+fn families(standings: &[&Standing<'_>]) -> Markup {
     let is_there = |class: &str| {
         standings.iter().any(|one| super::standing::family(one.line.contestant) == class)
     };
@@ -418,7 +429,10 @@ fn latency(run: &Run, workload: &Workload) -> Markup {
     let (table, names) = curves.table();
     let rows: Vec<Row<'_>> =
         names.into_iter().map(|name| Row { architecture: Some(name), standing: None }).collect();
-    let caption = format!("{} by percentile, all blocks together", curves.kind());
+    let caption = match &workload.series {
+        None => format!("{} by percentile, all blocks together", curves.kind()),
+        Some(_) => format!("{} by percentile, {}, all blocks", curves.kind(), workload.name),
+    };
     let title = format!("{}, {}", run.header.profile, workload.title);
     let chart = format!("Chart: {title}, {caption}");
     html! {
@@ -435,7 +449,7 @@ fn latency(run: &Run, workload: &Workload) -> Markup {
             }
         }
         @if !curves.missing().is_empty() {
-            p.quiet { "Without a curve: " (curves.missing().join(", ")) "." }
+            p.quiet { "Without a curve" @if workload.series.is_some() { " under " (workload.name) } ": " (curves.missing().join(", ")) "." }
         }
     }
 }

@@ -73,9 +73,11 @@ impl Standing<'_> {
     pub(super) fn cell(&self) -> (String, String) {
         let ratio = |found: Comparison| number(found.ratio);
         match self.place {
-            Place::Lowest => ("lowest".to_owned(), "alike".to_owned()),
-            Place::NotToldApart(Some(found)) => (format!("≈ {}", ratio(found)), "alike".to_owned()),
-            Place::NotToldApart(None) => ("≈".to_owned(), "alike".to_owned()),
+            Place::Lowest => ("lowest".to_owned(), "lowest".to_owned()),
+            Place::NotToldApart(Some(found)) => {
+                (format!("{} ?", ratio(found)), "unsure".to_owned())
+            }
+            Place::NotToldApart(None) => ("?".to_owned(), "unsure".to_owned()),
             Place::Dearer(found) => (ratio(found), step(found.ratio)),
             Place::NoAnswer(Some(found)) => (format!("{} †", ratio(found)), "none".to_owned()),
             Place::NoAnswer(None) => ("†".to_owned(), "none".to_owned()),

@@ -69,7 +69,7 @@ pub(super) fn data_table(
 
 /// What a cell is sorted by: the number that it begins with.
 fn value(text: &str) -> Option<f64> {
-    let text = text.trim_start_matches(['≥', '≤', '≈', ' ']);
+    let text = text.trim_start_matches(['≥', '≤', ' ']);
     let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, ',' | '.'));
     text[..end.unwrap_or(text.len())].replace(',', "").parse().ok()
 }
