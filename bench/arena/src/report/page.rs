@@ -449,7 +449,10 @@ fn latency(run: &Run, workload: &Workload) -> Markup {
             }
         }
         @if !curves.missing().is_empty() {
-            p.quiet { "Without a curve" @if workload.series.is_some() { " under " (workload.name) } ": " (curves.missing().join(", ")) "." }
+            p.quiet {
+                "Without a curve" @if workload.series.is_some() { " under " (workload.name) } ": "
+                (curves.missing().join(", ")) "."
+            }
         }
     }
 }

@@ -154,7 +154,13 @@ impl Channels {
 
     /// The data connection is there.
     fn opened(&mut self) -> io::Result<Event<'static>> {
-        let peer = self.of(Chan::Data)?.socket.peer_addr();
+        let peer = match self.of(Chan::Data)?.socket.peer_addr() {
+            // It has been reset, so whoever it was gets nothing. The transfer begins, and breaks.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                self.of(Chan::Control)?.socket.peer_addr()
+            }
+            peer => peer,
+        };
         if peer.is_err() {
             self.close_data();
         }

@@ -101,6 +101,38 @@ fn a_curve_is_drawn_only_of_latencies_that_count() {
 }
 
 #[test]
+fn all_levels_of_a_series_stand_in_one_table_and_are_filtered_together() {
+    let mut run = run_at_a_rate();
+    let level = |name: &str| {
+        let series = Some("rates".to_owned());
+        Workload { name: name.to_owned(), series, ..run.header.workloads[0].clone() }
+    };
+    let levels = vec![level("rates-1"), level("rates-2")];
+    let cells = levels.iter().flat_map(|level| {
+        let of = |cell: &crate::record::Cell| crate::record::Cell {
+            workload: level.name.clone(),
+            ..cell.clone()
+        };
+        run.cells.iter().map(of).collect::<Vec<_>>()
+    });
+    run.cells = cells.collect();
+    run.header.workloads = levels;
+    let page = of(std::slice::from_ref(&run), &[]);
+    let sections = sections(&run);
+    assert_eq!(sections.len(), 1);
+    let cell = &sections[0].table.rows[0][1];
+    assert!(cell.contains(" → ") && page.contains(cell.as_str()), "{cell}");
+    for (expected, times) in [
+        ("<section class=\"workload\" id=\"quick-rates\"", 1),
+        ("type=\"checkbox\" checked autocomplete=\"off\" value=\"rates\"", 1),
+        ("href=\"#quick-rates\"", 6),
+        ("data-architecture=\"threads\"", 2),
+    ] {
+        assert_eq!(page.matches(expected).count(), times, "{expected}");
+    }
+}
+
+#[test]
 fn what_a_record_says_is_text_and_no_markup() {
     let evil = "<script>alert(1)</script>\"'&";
     let mut run = run();
