@@ -67,6 +67,7 @@ pub enum Direction {
 }
 
 /// A conversation and its sockets.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine")]
 pub struct Conn {
     // In the order in which they are dropped: `live` lets go of the control socket before it is
     // closed.
@@ -79,6 +80,8 @@ pub struct Conn {
     turn: Turn,
     /// The one way that the present turn is for, if there is one.
     only: Option<Direction>,
+    /// Its deadline has passed, and it has not had a turn since.
+    timed_out: bool,
     deadline: Clock,
     /// A job has been handed over, and is not done.
     job_is_out: bool,
@@ -134,6 +137,7 @@ impl Conn {
             mode: timeout.map_or(Mode::Readiness, |timeout| Mode::Blocking { timeout }),
             turn: Turn::default(),
             only: None,
+            timed_out: false,
             deadline: Clock::default(),
             job_is_out: false,
             drained: false,
@@ -209,11 +213,12 @@ impl Conn {
 
     /// Whether the present wait has lasted too long; then [`time_out`](Self::time_out).
     pub fn is_late(&self, now: Instant) -> bool {
-        self.deadline.end().is_some_and(|end| end <= now)
+        !self.timed_out && self.deadline.end().is_some_and(|end| end <= now)
     }
 
     /// The deadline has passed. To be followed by [`advance`](Self::advance).
     pub fn time_out(&mut self) {
+        self.timed_out = true;
         if self.lingering.is_some() {
             self.lingering = Some(LINGER_BYTES);
             return;
@@ -252,6 +257,12 @@ impl Conn {
         }
     }
 
+    /// What becomes readable when the present pause is over; where it cannot be made, the pause
+    /// ends with its deadline.
+    pub fn timer(&mut self) -> Option<BorrowedFd<'_>> {
+        self.sockets.timer()
+    }
+
     /// When the present wait has lasted too long.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.end()
@@ -270,6 +281,7 @@ impl Conn {
     }
 
     fn take_turn(&mut self, buffer: &mut Buffer) -> Wait {
+        self.timed_out = false;
         if self.lingering.is_some() && !self.linger(buffer) {
             return Wait::Ready;
         }

@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -192,8 +193,13 @@ pub struct Listing {
 }
 
 impl Job {
-    /// Does the work on the calling thread.
+    /// Does the work on the calling thread. One that panics has failed, and takes nobody with it.
     pub fn run(self) -> io::Result<Done> {
+        panic::catch_unwind(AssertUnwindSafe(|| self.perform()))
+            .unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+    }
+
+    fn perform(self) -> io::Result<Done> {
         match self {
             Job::Open(root, path) => opened(open(&root, &path)),
             Job::OpenOrRead(root, path, bytes_max) => open_or_read(&root, &path, bytes_max),

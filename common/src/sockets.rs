@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::libc;
@@ -104,6 +104,14 @@ impl Sockets {
             port.map(AsRawFd::as_raw_fd),
             timer.map(|timer| timer.as_fd().as_raw_fd()),
         ]
+    }
+
+    /// The timer of the present pause, for whoever watches it anew each time.
+    pub(crate) fn timer(&mut self) -> Option<BorrowedFd<'_>> {
+        if let Some(time) = self.pause.take() {
+            let _ = self.set_timer(time);
+        }
+        self.timer.as_ref().map(AsFd::as_fd)
     }
 
     /// Has the timer become readable after this time.

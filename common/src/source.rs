@@ -160,7 +160,9 @@ fn receive(inbox: BorrowedFd<'_>) -> io::Result<TcpStream> {
     if received.bytes == 0 {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let mut messages = received.cmsgs()?;
+    // So it is where there was no descriptor left for it: the message is cut off.
+    let mut messages =
+        received.cmsgs().map_err(|_| lost(io::Error::from_raw_os_error(libc::EMFILE)))?;
     match messages.next() {
         Some(ControlMessageOwned::ScmRights(descriptors)) if descriptors.len() == 1 => {
             // SAFETY: the kernel has just made this descriptor for us.

@@ -95,7 +95,9 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(tally) = OWN.get().filter(|_| self.begun) {
+        // One that ended before its first turn was given to this worker, too.
+        self.count(self.requests);
+        if let Some(tally) = OWN.get() {
             add(&tally.ended, 1);
         }
     }

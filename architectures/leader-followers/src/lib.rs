@@ -13,12 +13,13 @@
 //! **Invariant:** a connection is armed, or in the hands of somebody who arms it, or in the queue
 //! of those that can go on.
 
+mod handle;
 mod queue;
 mod set;
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use common::conn::{Awaited, Direction};
@@ -26,25 +27,13 @@ use common::session::Chan;
 use common::{Conn, Server};
 use slab::Slab;
 
+pub use crate::handle::Handle;
 use crate::queue::Queue;
 use crate::set::Set;
 
 /// What the set calls the sockets that are no connection's.
 const LISTENER: u64 = u64::MAX;
 const QUEUE: u64 = u64::MAX - 1;
-
-/// A connection, until it has ended, in the hands of one thread at a time.
-pub struct Handle {
-    key: usize,
-    conn: Mutex<Option<Conn>>,
-}
-
-impl Handle {
-    /// Has the connection to oneself.
-    pub fn lock(&self) -> MutexGuard<'_, Option<Conn>> {
-        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// All connections of a server.
 pub struct HandleSet {
@@ -119,6 +108,7 @@ impl HandleSet {
                 let _ = self.set.arm(socket, direction, name);
             }
         }
+        let _ = conn.timer().map(|timer| self.set.arm(timer, Direction::Input, name + 1));
     }
 
     /// It can go on, when others have had their turn.

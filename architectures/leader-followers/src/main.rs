@@ -3,11 +3,10 @@
 //! ```text
 //!   followers: wait in epoll_wait
 //!   leader:    the one that the kernel wakes ──▶ works for what it found ──▶ follower again
-//!              (the next event wakes another meanwhile)
 //! ```
 //!
 //! Who finds a connection works for it, so that nothing is handed from thread to thread. A job
-//! blocks its own thread only, and an idle connection has none. The main thread looks at deadlines.
+//! blocks its own thread only, and an idle connection has none. The main thread sweeps the late.
 //!
 //! Known weakness: arming a socket anew is a system call for each event, and a connection's data
 //! follows it from core to core. `evented-workers` answers both.
@@ -22,7 +21,6 @@ use leader_followers::{Handle, HandleSet};
 
 /// As many jobs may block at a time.
 const WORKERS: usize = 64;
-/// How often deadlines are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -50,7 +48,11 @@ fn work(handles: &HandleSet, handle: &Arc<Handle>) {
     while let Some(conn) = &mut *place {
         match conn.advance() {
             Wait::Ready => return handles.arm(handle, conn),
-            Wait::Job(job) => conn.finish(job.run()),
+            Wait::Job(job) => {
+                drop(place);
+                handle.run(job);
+                place = handle.lock();
+            }
             Wait::Turn => return handles.go_on(handle.clone()),
             Wait::End => handles.remove(handle, &mut place),
         }

@@ -48,10 +48,7 @@ impl Stages {
     /// Does jobs.
     pub fn run(&self) {
         for (handle, job) in &self.to_run.1 {
-            let outcome = job.run();
-            if let Some(conn) = handle.lock().as_mut() {
-                conn.finish(outcome);
-            }
+            handle.run(job);
             self.handles.go_on(handle);
         }
     }

@@ -45,7 +45,7 @@ impl Turn {
                 let path = format!("/proc/self/fd/{}", file.as_raw_fd());
                 let own = File::options().write(true).open(path).expect("it is open here");
                 serve(|| {
-                    // A signal ends this waiting, too: another in accept does no harm.
+                    // No signal ends this waiting: whoever holds the lock is woken, and lets go.
                     own.lock().ok();
                     next().inspect(|_| drop(own.unlock()))
                 });

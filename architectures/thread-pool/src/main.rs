@@ -3,7 +3,6 @@
 //! ```text
 //!                        ┌▶ worker: conversation
 //! main ── accept ─▶ queue ─▶ worker: conversation
-//!                        └▶ worker: conversation
 //! ```
 //!
 //! The queue holds nothing: main keeps the one connection that it has accepted until a worker is
@@ -12,7 +11,7 @@
 //! Known weakness: clients that stay connected keep their workers. `evented` answers it.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use common::crew::Threads;
 use common::{Conn, Workers};
@@ -41,9 +40,10 @@ enum Accept {
 fn main() -> ExitCode {
     common::serve_with(&common::architecture!(Workers::Many(WORKERS)), |server, flags: Flags| {
         let (queue, connections) = channel::bounded::<Conn>(0);
+        let turn = || TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let next = move || match flags.accept {
             Accept::Queue => connections.recv().ok(),
-            Accept::Mutex => TURN.lock().map_or(None, |_turn| server.accept()),
+            Accept::Mutex => (turn(), server.accept()).1,
             Accept::Shared => server.accept(),
         };
         let work = move |_| std::iter::from_fn(&next).for_each(Conn::run);

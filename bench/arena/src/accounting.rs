@@ -120,23 +120,30 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for _ in 0..REMOVALS {
-            let busy = |error: &io::Error| error.kind() == io::ErrorKind::ResourceBusy;
-            match fs::remove_dir(&self.folder) {
-                Err(error) if busy(&error) => thread::sleep(REMOVAL_PAUSE),
-                _ => return,
-            }
+        remove(&self.folder);
+    }
+}
+
+/// Removes a group, whose last process may be about to go.
+fn remove(folder: &Path) {
+    for _ in 0..REMOVALS {
+        let busy = |error: &io::Error| error.kind() == io::ErrorKind::ResourceBusy;
+        match fs::remove_dir(folder) {
+            Err(error) if busy(&error) => thread::sleep(REMOVAL_PAUSE),
+            _ => return,
         }
     }
 }
 
-/// Removes the groups of harnesses that are gone; what still has a process stays.
+/// Removes the groups of harnesses that are gone, and ends what they left running there.
 fn remove_abandoned(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix("arena-")?.split('-').next());
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = fs::remove_dir(entry.path());
+            // Of version 2, since Linux 5.14; elsewhere what still has a process stays.
+            let _ = fs::write(entry.path().join("cgroup.kill"), "1");
+            remove(&entry.path());
         }
     }
 }

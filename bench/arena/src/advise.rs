@@ -20,10 +20,14 @@ use crate::table::number;
 use crate::workload::{CONNECTIONS_MAX, Workload};
 use crate::{machine, report, run};
 
+/// How its runs are called.
+pub(crate) const PROFILE: &str = "advise";
 /// What a run may take, so that all is told within two minutes.
 const BUDGET_MS: u64 = 85_000;
 const WARM_UP_MS: u64 = 200;
 const SHORTEST_MS: u64 = 400;
+/// A cell has time for so many requests one after the other, and its warm-up for two.
+const REQUESTS_LONG: f64 = 5.0;
 const LONGEST_MS: u64 = 2000;
 /// Starting, verifying and stopping.
 const OVERHEAD_MS: u64 = 150;
@@ -31,7 +35,7 @@ const BLOCKS: u32 = 3;
 /// Beside what is asked for, to see how much room there is.
 pub(super) const MORE: f64 = 1.5;
 /// A pool that gives each connection a worker has no more than this.
-const WORKERS_MAX: usize = 1024;
+pub(super) const WORKERS_MAX: usize = 1024;
 
 /// What is known of the work.
 #[derive(Args, Clone, Debug)]
@@ -102,7 +106,7 @@ pub(crate) fn advise(
     let started = jiff::Timestamp::now();
     let seed = question.seed.unwrap_or_else(|| fastrand::u64(..));
     let workloads = question.workloads(contestants.len());
-    let mut header = Header::new(started, "advise", seed, contestants, workloads);
+    let mut header = Header::new(started, PROFILE, seed, contestants, workloads);
     header.machine.placement.keep_off_the_server()?;
     let stage = Stage::new(header.machine.placement.clone(), None, 0)?;
     stage.describe(&mut header.machine);
@@ -116,8 +120,11 @@ pub(crate) fn advise(
     print!("{}", report::for_terminal(writer.run(), report::terminal_columns()));
     report::generate(&results)?;
     let how_it_fails = |name: &str| answer::how_it_fails(&catalogue.root, name);
-    for line in answer::answer(question, writer.run(), how_it_fails) {
-        println!("{line}");
+    // Half of the cells are no evidence.
+    if !stop.load(Ordering::SeqCst) {
+        for line in answer::answer(question, writer.run(), how_it_fails) {
+            println!("{line}");
+        }
     }
     println!("Raw records: {}", writer.folder().display());
     Ok(!stop.load(Ordering::SeqCst))
@@ -235,7 +242,8 @@ impl Question {
         let rates = if possible { vec![self.rate, more] } else { vec![self.rate] };
         let cells = candidates as u64 * rates.len() as u64 * u64::from(BLOCKS);
         let each_ms = (BUDGET_MS / cells).saturating_sub(WARM_UP_MS + OVERHEAD_MS);
-        let duration_ms = each_ms.clamp(SHORTEST_MS, LONGEST_MS);
+        let least_ms = (self.service_s() * 1e3 * REQUESTS_LONG) as u64;
+        let duration_ms = each_ms.clamp(SHORTEST_MS, LONGEST_MS).max(least_ms);
         rates.into_iter().map(|rate| self.workload(rate, duration_ms)).collect()
     }
 
@@ -269,7 +277,7 @@ impl Question {
             arrivals: Some(Arrivals::Poisson),
             workers: Some(workers),
             cores: Some(self.cores.into()).filter(|cores| *cores > 1),
-            warm_up_ms: WARM_UP_MS,
+            warm_up_ms: WARM_UP_MS.max((self.service_s() * 2e3) as u64),
             duration_ms,
             blocks: BLOCKS,
             ..Workload::new(Protocol::Http)

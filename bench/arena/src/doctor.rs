@@ -14,7 +14,7 @@ use procfs::{Current as _, CurrentSI as _, KernelStats};
 
 use crate::accounting::Accounting;
 use crate::machine::Machine;
-use crate::stage::MEMORY;
+use crate::stage::{MEMORY, SPARE_BYTES};
 use crate::syscalls;
 use crate::workload::Workload;
 
@@ -238,7 +238,8 @@ fn memory(now: &Readings) -> Finding {
 }
 
 fn room(now: &Readings, needs: Needs) -> Finding {
-    let (has_mib, needs_mib) = (now.room_bytes >> 20, (needs.room_bytes >> 20) + 1);
+    let needs_bytes = needs.room_bytes + SPARE_BYTES;
+    let (has_mib, needs_mib) = (now.room_bytes >> 20, (needs_bytes >> 20) + 1);
     let fitness = if has_mib > needs_mib { Fitness::Ok } else { Fitness::WorthKnowing };
     let found = format!("{has_mib} MiB in {MEMORY}, all workloads together take {needs_mib}");
     let change = format!("mount -o remount,size={needs_mib}m {MEMORY}; files lie on disk else");
@@ -295,16 +296,16 @@ fn io_uring(now: &Readings) -> Finding {
 
 /// The shares of the machine that the hypervisor and others take, over a second in which we sleep.
 fn shares() -> Option<(f64, f64)> {
-    let read = || KernelStats::current().map(|stats| stats.total).ok();
-    let (before, began) = (read()?, Instant::now());
+    let read = || KernelStats::current().map(|stats| (stats.total, stats.cpu_time.len())).ok();
+    let ((before, _), began) = (read()?, Instant::now());
     thread::sleep(SAMPLE);
-    let (after, elapsed) = (read()?, began.elapsed());
+    // Of all processors, also those that this process may not use.
+    let ((after, processors), elapsed) = (read()?, began.elapsed());
     let stolen = after.steal.unwrap_or(0).saturating_sub(before.steal.unwrap_or(0));
     let busy = |it: &procfs::CpuTime| {
         it.user + it.nice + it.system + it.irq.unwrap_or(0) + it.softirq.unwrap_or(0)
     };
     let others = busy(&after).saturating_sub(busy(&before));
-    let processors = thread::available_parallelism().map_or(1, usize::from);
     let all = elapsed.as_secs_f64() * processors as f64 * procfs::ticks_per_second() as f64;
     Some((stolen as f64 / all, others as f64 / all))
 }

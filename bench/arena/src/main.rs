@@ -150,7 +150,8 @@ struct RunOptions {
     /// the results, or the newest
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = resume::NEWEST)]
     #[arg(conflicts_with_all = [
-        "workload", "architecture", "full", "peers", "peer", "blocks", "seconds", "seed",
+        "workload", "architecture", "variants", "full", "peers", "peer", "blocks", "seconds",
+        "seed",
     ])]
     resume: Option<String>,
     /// Beside the servers of other people that are on this machine

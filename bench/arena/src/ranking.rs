@@ -149,9 +149,14 @@ pub(crate) fn interval(comparison: Comparison) -> String {
 }
 
 /// How a workload's twin stands to its double by what the table ranks, and what follows from that.
-pub(crate) fn twin_remark(run: &Run, workload: &Workload, ranking: &Ranking) -> Option<String> {
+pub(crate) fn twin_remark<'a>(
+    run: &'a Run,
+    workload: &'a Workload,
+    measure: Measure<'a>,
+    ranking: &Ranking,
+) -> Option<String> {
     let [double, twin] = twin(run, workload)?;
-    let comparison = compare(&twin.standings(), &double.standings())?;
+    let comparison = compare(&measure(&twin), &measure(&double))?;
     let (name, interval) = (double.name(), interval(comparison));
     let ratio = format!("A/A: {name} measured twice differs by {:.2}{interval}", comparison.ratio);
     let threshold = ranking.threshold;

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::de::IgnoredAny;
 
 use crate::Usage;
+use crate::advise::PROFILE as ADVISE;
 use crate::catalogue::Contestant;
 use crate::machine::Machine;
 use crate::record::{self, Header, differences};
 use crate::workload::Workload;
 
 /// What may have been chosen on the command line, and so need not be as the file says.
-const CHOSEN: [&str; 2] = ["blocks", "duration_ms"];
+const CHOSEN: [&str; 3] = ["blocks", "duration_ms", "variants"];
 
 /// How the newest run that is not whole is called.
 pub(crate) const NEWEST: &str = "newest";
@@ -21,7 +22,9 @@ pub(crate) const NEWEST: &str = "newest";
 pub(crate) fn find(results: &Path, wanted: &str) -> anyhow::Result<PathBuf> {
     if wanted == NEWEST {
         let runs = record::read_all::<IgnoredAny>(results, Header::is_of_servers)?;
-        let Some(run) = runs.iter().rev().find(|run| !run.whole()) else {
+        // What was advised has no file of a workload; it is asked again.
+        let goes_on = |run: &&record::Run<IgnoredAny>| !run.whole() && run.header.profile != ADVISE;
+        let Some(run) = runs.iter().rev().find(goes_on) else {
             let why = format!("every run in {} is whole; nothing to resume", results.display());
             return Err(Usage(why).into());
         };

@@ -1,5 +1,6 @@
 //! Where servers run and what they serve: a folder in memory, ports, and how each is started.
 
+use std::env;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +26,7 @@ use crate::workload::Workload;
 /// is not what is asked.
 pub(crate) const MEMORY: &str = "/dev/shm";
 /// What must be left in memory beside the files.
-const SPARE_BYTES: u64 = 256 << 20;
+pub(crate) const SPARE_BYTES: u64 = 256 << 20;
 /// Ports for servers that cannot be told to take a free one: below those that Linux gives to
 /// clients, where a connection to a port that nobody listens on yet could reach itself.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -250,7 +251,9 @@ impl Stage {
 /// Where a cell keeps its guestbook, until it is over. Not in memory: to wait for a disk is what
 /// such a workload is about.
 pub(crate) fn folder_of_a_book() -> anyhow::Result<TempDir> {
-    TempDir::with_prefix("arena-book-").context("a folder for the guestbook")
+    let temporary = env::temp_dir();
+    let folder = if is_memory(&temporary) { PathBuf::from("/var/tmp") } else { temporary };
+    TempDir::with_prefix_in("arena-book-", folder).context("a folder for the guestbook")
 }
 
 /// The name on a server's command line.

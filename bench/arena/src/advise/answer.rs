@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{MORE, Question};
+use loadgen::Word;
+
+use super::{MORE, Question, WORKERS_MAX};
 use crate::capacity::objection;
 use crate::catalogue::Contestant;
 use crate::ranking::Ranking;
@@ -93,13 +95,19 @@ fn shown<'a>(
     let mut lines = lines(run, asked).into_iter();
     let line = lines.find(|line| line.contestant.name == contestant.name)?;
     let objections: Vec<Option<String>> =
-        line.cells.iter().map(|cell| objection_to(cell, question)).collect();
+        line.cells.iter().map(|cell| objection_to(cell, contestant, question)).collect();
     let held = objections.iter().filter(|objection| objection.is_none()).count();
     let blocks = objections.len();
     Some(Shown { line, held, blocks, objection: objections.into_iter().flatten().next() })
 }
 
-fn objection_to(cell: &Cell, question: &Question) -> Option<String> {
+fn objection_to(cell: &Cell, contestant: &Contestant, question: &Question) -> Option<String> {
+    if contestant.many_workers && question.connections as usize > WORKERS_MAX {
+        return Some(format!(
+            "{} connections each hold a worker, of which there are {WORKERS_MAX} at most",
+            question.connections
+        ));
+    }
     let Some(outcome) = &cell.outcome else {
         let why = cell.failure.as_ref().or(cell.unavailable.as_ref());
         return Some(why.map_or("not measured", String::as_str).to_owned());
@@ -108,18 +116,27 @@ fn objection_to(cell: &Cell, question: &Question) -> Option<String> {
         let (held, idle) = (outcome.idle_held, question.idle());
         return Some(format!("{held} of {idle} idle connections held"));
     }
-    objection(outcome, question.bound())
+    let is_client_bound =
+        outcome.verdict.as_ref().is_some_and(|verdict| verdict.word == Word::ClientBound);
+    let reason =
+        if is_client_bound { ", CLIENT-BOUND: the load generator was at its end" } else { "" };
+    objection(outcome, question.bound()).map(|why| format!("{why}{reason}"))
 }
 
-/// The cheapest by processor time; of those that are not told apart from it, the simplest, which
-/// comes first in the catalogue. With it, the others of these.
+/// Few blocks tell little apart; what is dearer than this is still not called equal.
+const ALIKE_RATIO: f64 = 1.1;
+
+/// The cheapest by processor time; of those that are about as cheap and not told apart from it, the
+/// simplest, which comes first in the catalogue. With it, the others of these.
 fn recommended<'a, 'b>(
     holding: &[&'b Shown<'a>],
     ranking: &Ranking,
 ) -> Option<(&'b Shown<'a>, Vec<&'b Shown<'a>>)> {
     let cheapest = holding.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-    let is_alike =
-        |one: &&&Shown<'_>| !ranking.tells_apart(&one.line.name(), &cheapest.line.name());
+    let is_alike = |one: &&&Shown<'_>| {
+        cost(one) <= cost(cheapest) * ALIKE_RATIO
+            && !ranking.tells_apart(&one.line.name(), &cheapest.line.name())
+    };
     let mut alike: Vec<&Shown<'_>> = holding.iter().filter(is_alike).copied().collect();
     alike.sort_by_key(|one| one.line.contestant.order);
     let best = alike.remove(0);
@@ -129,8 +146,11 @@ fn recommended<'a, 'b>(
 fn recommendation(question: &Question, best: &Shown<'_>, alike: &[&Shown<'_>]) -> String {
     let p99 =
         spread(best.line.at_the_end(|outcome| outcome.response_us.p99).into_iter().map(second));
+    let replies = best.line.at_the_end(|outcome| outcome.requests as f64).into_iter().map(second);
+    let fewest = spread(replies).map_or(0.0, |replies| replies.low);
     let p99_ms = p99.map_or(String::new(), |p99| {
-        format!(" with a p99 of {} ms at worst", number(p99.high / 1e3))
+        let p99_ms = number(p99.high / 1e3);
+        format!(" with a p99 of {p99_ms} ms at worst, of {} replies or more", number(fewest))
     });
     let memory = spread(best.line.footprints().into_iter().map(second));
     let memory = memory.map_or(String::new(), |bytes| {

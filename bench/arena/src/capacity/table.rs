@@ -36,7 +36,7 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
         let group = letters.get(line.name().as_str());
         row.insert(2, group.cloned().unwrap_or_else(|| NOTHING.to_owned()));
     }
-    remarks.extend(twin_remark(run, workload, &ranking));
+    remarks.extend(twin_remark(run, workload, Line::held, &ranking));
     Table { columns, rows, remarks }
 }
 

@@ -115,7 +115,8 @@ impl<'a> Curves<'a> {
 
     /// What kind of latency it is.
     pub(super) fn kind(&self) -> &'static str {
-        if self.workload.is_open() { "Response time" } else { "Service time" }
+        let is_open = self.workload.is_open() || self.workload.capacity.is_some();
+        if is_open { "Response time" } else { "Service time" }
     }
 
     /// The same as numbers, and whose each row is.

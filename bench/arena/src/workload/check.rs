@@ -85,11 +85,6 @@ impl Workload {
             self.check_secure()?;
         }
         match self.protocol {
-            Protocol::Ftp if self.tls => Err(("tls", "false, it is for HTTP and echo")),
-            _ if self.tls && self.idle_connections > 0 => {
-                Err(("idle_connections", "0 within TLS, they would make no handshake"))
-            }
-            _ if self.tls && self.floor => Err(("floor", "false, the floors know no TLS")),
             Protocol::Ftp | Protocol::Echo if self.posts() => {
                 Err(("method", "none, only HTTP has one"))
             }
@@ -184,9 +179,19 @@ impl Workload {
 impl Levels {
     fn are_good(&self) -> bool {
         let (number, good) = match self {
-            Self::Rate(rates) => (rates.len(), rates.iter().all(Rate::is_constant)),
-            Self::Cores(cores) => (cores.len(), cores.iter().all(|n| (1..=1024).contains(n))),
+            Self::Rate(rates) => {
+                (rates.len(), rates.iter().all(Rate::is_constant) && are_distinct(rates))
+            }
+            Self::Cores(cores) => {
+                let possible = cores.iter().all(|n| (1..=1024).contains(n));
+                (cores.len(), possible && are_distinct(cores))
+            }
         };
         good && (1..=LEVELS_MAX).contains(&number)
     }
+}
+
+/// Each level is a workload of its own name.
+fn are_distinct<T: PartialEq>(levels: &[T]) -> bool {
+    levels.iter().enumerate().all(|(index, level)| !levels[..index].contains(level))
 }
