@@ -235,7 +235,7 @@ pub(super) fn run_at_a_rate() -> Run {
             let p99 = cpu_us * 10.0 + noise;
             outcome.response_us =
                 Summary { p50: cpu_us, p99, p999: 2.0 * p99, ..outcome.service_us };
-            outcome.rate_intended_per_s = Some(5000.0);
+            (outcome.rate_intended_per_s, outcome.sent) = (Some(5000.0), 5000);
             let (word, reason) = match (name, block) {
                 ("serial", _) => {
                     (outcome.connections_served, outcome.connections_never_served) = (1, 63);
