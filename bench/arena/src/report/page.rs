@@ -381,8 +381,9 @@ fn of_workload(
                 (families(&standings))
                 (remarks(table))
                 @if let Some(shares) = shares(run, workload) {
+                    @let rows: Vec<Row<'_>> = shares.rows.iter().map(row).collect();
                     (data_table(&format!("{}, {}: {SHARES}", header.profile, workload.name),
-                        &shares, &[], None))
+                        &shares, &rows, None))
                 }
                 @for workload in &part.workloads { (latency(run, workload)) }
             }

@@ -8,6 +8,7 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use super::*;
 use crate::report::figure::heat_map;
 use crate::report::tests::{cell, contestant, run, run_at_a_rate, run_beside_a_peer, workload};
+use crate::shares::Share;
 use crate::table::table;
 
 /// What a reader sees of it.
@@ -139,6 +140,28 @@ fn all_levels_of_a_series_stand_in_one_table_and_are_filtered_together() {
     ] {
         assert_eq!(page.matches(expected).count(), times, "{expected}");
     }
+}
+
+#[test]
+fn how_workers_shared_is_on_the_page_and_filtered_with_the_rest() {
+    let mut run = run();
+    run.header.workloads.truncate(1);
+    run.header.workloads[0].variants = true;
+    let count_without = of(&[run.clone()], &[]).matches("data-architecture=\"pool\"").count();
+    for cell in run.cells.iter_mut().filter(|cell| cell.contestant == "pool") {
+        let share = |connections| Share { connections, requests: 10 * connections };
+        cell.workers = Some(vec![share(12), share(52)]);
+    }
+    let shares = shares(&run, &run.header.workloads[0]).unwrap();
+    assert_eq!(shares.rows, [["pool", "2", "12", "52", "0.72", "120", "520", "0.72"]]);
+    let page = of(&[run], &[]);
+    let text = text_of(&page);
+    for expected in shares.columns.iter().chain([&SHARES]) {
+        assert!(text.contains(expected), "{expected}");
+    }
+    assert!(shares.rows[0].iter().all(|cell| text.contains(cell)));
+    let count = page.matches("data-architecture=\"pool\"").count();
+    assert_eq!(count, count_without + 1);
 }
 
 #[test]
