@@ -491,6 +491,16 @@ mod tests {
     }
 
     #[test]
+    fn the_highest_capacity_is_that_which_held_and_a_bound_does_not_lose() {
+        let run = crate::capacity::table::tests::run();
+        let answers = of(&run);
+        let titles: Vec<&str> = answers.rows[0].1.iter().map(|answer| answer.question).collect();
+        assert_eq!(titles, ["lowest CPU", "highest capacity"]);
+        let [lead, ..] = answers.rows[0].1[1].texts();
+        assert_eq!(lead, "threads, 1,003 requests/s; with it pool");
+    }
+
+    #[test]
     fn who_is_not_ranked_is_named() {
         let run = run();
         let answers = of(&run);

@@ -8,7 +8,7 @@ use crate::machine::{Machine, Placement};
 use crate::record::{Cell, Header};
 use crate::sample::{Footprint, Used};
 
-pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
+pub(crate) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contestant {
     Contestant {
         name: name.to_owned(),
         description: String::new(),
@@ -29,7 +29,7 @@ pub(super) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contest
     }
 }
 
-pub(super) fn workload(name: &str) -> Workload {
+pub(crate) fn workload(name: &str) -> Workload {
     Workload {
         name: name.to_owned(),
         title: "Dispatch".to_owned(),
@@ -65,7 +65,7 @@ pub(super) fn machine() -> Machine {
 }
 
 /// A cell in which a request costs `cpu_us` and there are `rate` of them.
-pub(super) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
+pub(crate) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, rate: f64) -> Cell {
     let summary =
         Summary { count: rate as u64, p50: 1e6 / rate, p99: 3e6 / rate, ..Summary::default() };
     let loaded = Footprint {
