@@ -13,7 +13,7 @@ use crate::catalogue::Contestant;
 use crate::ranking::{Ranking, twin_remark};
 use crate::record::{Cell, Run};
 use crate::sample::{Footprint, Used};
-use crate::stats::{Blocks, Spread, compare, spread};
+use crate::stats::{Blocks, Spread, median_ratio, spread};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -71,7 +71,8 @@ struct Yardsticks<'a> {
 /// The lines of a workload in the order of a table, without those that were not run. Where servers
 /// of other people are among them they are ranked.
 pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
-    let all = run.header.contestants_of(workload).map(|one| line(run, workload, one, false));
+    let cells: Vec<&Cell> = cells_of(run, workload).collect();
+    let all = run.header.contestants_of(workload).map(|one| line(&cells, workload, one, false));
     let mut lines: Vec<Line<'a>> = all.filter(|line| !line.cells.is_empty()).collect();
     if lines.iter().any(|line| line.contestant.is_peer()) {
         let rank = |line: &Line<'_>| (line.contestant.floor, line.standing().unwrap_or(f64::MAX));
@@ -83,24 +84,27 @@ pub(crate) fn lines<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Line<'a>> {
     lines
 }
 
+fn cells_of<'a>(run: &'a Run, workload: &'a Workload) -> impl Iterator<Item = &'a Cell> {
+    run.cells.iter().filter(|cell| cell.workload == workload.name)
+}
+
+/// From the cells of the workload.
 fn line<'a>(
-    run: &'a Run,
+    cells: &[&'a Cell],
     workload: &'a Workload,
     contestant: &'a Contestant,
     twin: bool,
 ) -> Line<'a> {
-    let is_of = |cell: &&Cell| {
-        let of_both = cell.workload == workload.name && cell.contestant == contestant.name;
-        of_both && cell.twin == twin
-    };
-    Line { contestant, workload, cells: run.cells.iter().filter(is_of).collect() }
+    let is_of = |cell: &&Cell| cell.contestant == contestant.name && cell.twin == twin;
+    Line { contestant, workload, cells: cells.iter().copied().filter(is_of).collect() }
 }
 
 /// The contestant of a workload that was measured twice in each block, and its A/A twin.
 pub(crate) fn twin<'a>(run: &'a Run, workload: &'a Workload) -> Option<[Line<'a>; 2]> {
     let name = run.header.twins.get(&workload.name)?;
     let contestant = run.header.contestants.iter().find(|one| one.name == *name)?;
-    Some([false, true].map(|twin| line(run, workload, contestant, twin)))
+    let cells: Vec<&Cell> = cells_of(run, workload).collect();
+    Some([false, true].map(|twin| line(&cells, workload, contestant, twin)))
 }
 
 /// The table of one workload.
@@ -157,8 +161,8 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
     columns.extend((!workload.idle_ones_log_in()).then_some(group));
     let ratio: Column = ("× best of ours", |line, yardsticks| {
         let ours = yardsticks.ours.map(Line::standings);
-        let ratio = ours.and_then(|ours| compare(&line.standings(), &ours));
-        ratio.map_or(NOTHING.to_owned(), |comparison| number(comparison.ratio))
+        let ratio = ours.and_then(|ours| median_ratio(&line.standings(), &ours));
+        ratio.map_or(NOTHING.to_owned(), number)
     });
     if peers && !workload.idle_ones_log_in() {
         columns.push(ratio);
@@ -167,8 +171,8 @@ fn columns(workload: &Workload, peers: bool) -> Vec<Column> {
         columns.push(("× floor", |line, yardsticks| {
             let name = &line.contestant.name;
             let floor = yardsticks.floor.filter(|floor| floor.contestant.name != *name);
-            let ratio = floor.and_then(|floor| compare(&line.cost(), &floor.cost()));
-            ratio.map_or(NOTHING.to_owned(), |comparison| number(comparison.ratio))
+            let ratio = floor.and_then(|floor| median_ratio(&line.cost(), &floor.cost()));
+            ratio.map_or(NOTHING.to_owned(), number)
         }));
     }
     if workload.is_open() {

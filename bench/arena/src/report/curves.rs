@@ -53,10 +53,10 @@ impl Quantile {
     }
 }
 
-/// Percentiles that people read, denser towards the tail.
+/// Percentiles that people read, about as far from each other along the axis.
 fn quantiles() -> impl Iterator<Item = Quantile> {
-    let body = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15];
-    let tail = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15];
+    let body = [1.0, 0.9, 0.75, 0.5, 0.25];
+    let tail = [1.0, 0.5, 0.2];
     let decade = move |power| tail.into_iter().map(move |digit| (power, digit));
     let all = body.into_iter().map(|beyond| (0, beyond)).chain((1..DECADES).flat_map(decade));
     all.map(|(power, digit)| {
@@ -119,8 +119,8 @@ impl<'a> Curves<'a> {
         if is_open { "Response time" } else { "Service time" }
     }
 
-    /// The same as numbers, and whose each row is.
-    pub(super) fn table(&self) -> (Table, Vec<&'a str>) {
+    /// The same as numbers.
+    pub(super) fn table(&self) -> Table {
         let columns =
             vec!["architecture", "replies", "p50 µs", "p90 µs", "p99 µs", "p99.9 µs", "p99.99 µs"];
         let row = |curve: &Curve<'_>| {
@@ -133,8 +133,7 @@ impl<'a> Curves<'a> {
             [curve.line.name(), replies].into_iter().chain(percentiles).collect()
         };
         let rows = self.drawn.iter().map(row).collect();
-        let names = self.drawn.iter().map(|curve| curve.line.contestant.name.as_str());
-        (Table { columns, rows, remarks: Vec::new() }, names.collect())
+        Table { columns, rows, remarks: Vec::new() }
     }
 
     pub(super) fn chart(&self) -> Markup {
@@ -190,15 +189,14 @@ impl Curve<'_> {
             end = (axes.x_of(quantile.x()), y);
         }
         let (x, y) = end;
-        let leader = format!("M{x:.1} {y:.1}L{:.1} {label:.1}H{:.1}", RIGHT + 12.0, RIGHT + 18.0);
+        let leader = format!("M{x:.0} {y:.1}L{:.0} {label:.0}H{:.0}", RIGHT + 12.0, RIGHT + 18.0);
         let peer = if self.line.contestant.is_peer() { "peer" } else { "" };
         html! {
             g.curve.(family(self.line.contestant)) .(peer)
                 data-architecture=(self.line.contestant.name) data-values=(values.join("|")) {
-                path.reach d=(path) {}
                 path.line d=(path) {}
                 path.leader d=(leader) {}
-                text x=(RIGHT + 22.0) y=(format!("{:.1}", label + 4.0)) { (self.line.name()) }
+                text x=(RIGHT + 22.0) y=(format!("{:.0}", label + 4.0)) { (self.line.name()) }
             }
         }
     }
@@ -226,7 +224,7 @@ impl Axes {
     }
 
     fn x(&self, quantile: &Quantile) -> String {
-        format!("{:.1}", self.x_of(quantile.x()))
+        format!("{:.0}", self.x_of(quantile.x()))
     }
 
     fn x_of(&self, decades: f64) -> f64 {
@@ -290,8 +288,8 @@ mod tests {
     #[test]
     fn percentiles_are_those_that_people_read() {
         let percents: Vec<String> = quantiles().map(|one| one.percent).collect();
-        assert_eq!(percents[..3], ["0", "10", "20"]);
-        for percent in ["50", "75", "90", "98.5", "99", "99.9", "99.97", "99.99985"] {
+        assert_eq!(percents[..3], ["0", "10", "25"]);
+        for percent in ["50", "75", "90", "98", "99", "99.9", "99.95", "99.9998"] {
             assert!(percents.iter().any(|one| one == percent), "{percent} in {percents:?}");
         }
     }

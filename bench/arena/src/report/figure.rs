@@ -17,7 +17,8 @@ use crate::workload::Workload;
 pub(super) const PALETTE: &str = include_str!("assets/palette.css");
 const FIGURE: &str = include_str!("assets/figure.css");
 
-const BAR_WIDTH: f64 = 150.0;
+/// In pixels, as in the style of the page.
+const BAR_WIDTH: f64 = 136.0;
 
 const ROW: f64 = 26.0;
 /// The heat map's lines of words above and below, those of the answer aside.
@@ -41,12 +42,10 @@ pub(super) fn bar(standing: &Standing<'_>, greatest: f64) -> Markup {
     let x = |value: f64| format!("{:.1}", value / greatest * BAR_WIDTH);
     let (left, right) = (x(low), x(high));
     html! {
-        svg.bar.(family(standing.line.contestant)) viewBox=(format!("-1 0 {} 16", BAR_WIDTH + 2.0))
-            aria-hidden="true" {
-            title { (standing.words()) }
-            rect.reach x="0" y="0" width=(BAR_WIDTH) height="16" {}
-            rect.fill x="0" y="3" width=(x(median)) height="10" {}
-            path.range d=(format!("M{left} 8H{right}M{left} 5V11M{right} 5V11")) {}
+        svg.bar.(family(standing.line.contestant)) aria-hidden="true" {
+            title { (standing.place_in_words()) }
+            rect.fill y="3" width=(x(median)) height="10" {}
+            path.range d=(format!("M{left} 8H{right}M{left} 5v6M{right} 5v6")) {}
         }
     }
 }

@@ -5,7 +5,7 @@ mod table;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use self::table::{Row, data_table};
+use self::table::data_table;
 use super::answers::{self, Answer};
 use super::curves::Curves;
 use super::figure::{NAMES_ACROSS_MAX, PALETTE, greatest};
@@ -263,7 +263,7 @@ fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
                     }
                     tbody {
                         @for contestant in contestants {
-                            tr data-architecture=(contestant.name) {
+                            tr {
                                 th scope="row" { (contestant.name) }
                                 @for (workload, standings) in charted {
                                     (heat_cell(workload, standings.iter().find(|one| {
@@ -294,7 +294,7 @@ fn heat_cell(workload: &Workload, standing: Option<&Standing<'_>>) -> Markup {
     let (text, class) = standing.cell();
     let is_code = matches!(standing.place, Place::Void(_));
     html! {
-        td.(class) data-workload=(workload.family()) title=(standing.words()) {
+        td.(class) data-workload=(workload.family()) title=(standing.number_in_words()) {
             @if is_code { span.code { (text) } } @else { (text) }
         }
     }
@@ -360,12 +360,9 @@ fn of_workload(
     let (workload, table, header) = (part.workloads[0], &part.table, &run.header);
     let all = charted.iter().filter(|(workload, _)| workload.family() == part.name());
     let standings: Vec<&Standing<'_>> = all.flat_map(|(_, standings)| standings).collect();
-    let row = |cells: &Vec<String>| {
-        let standing = standings.iter().find(|one| one.line.name() == cells[0]).copied();
-        let architecture = standing.map(|one| one.line.contestant.name.as_str());
-        Row { architecture, standing }
-    };
-    let rows: Vec<Row<'_>> = table.rows.iter().map(row).collect();
+    let standing =
+        |cells: &Vec<String>| standings.iter().find(|one| one.line.name() == cells[0]).copied();
+    let rows: Vec<Option<&Standing<'_>>> = table.rows.iter().map(standing).collect();
     // A bar is of one number.
     let is_one = part.workloads.len() == 1;
     let bars = is_one.then(|| (ranking_column(workload), greatest(&standings)));
@@ -382,15 +379,13 @@ fn of_workload(
                 (families(&standings))
                 (remarks(table))
                 @if let Some(shares) = shares(run, workload) {
-                    @let rows: Vec<Row<'_>> = shares.rows.iter().map(row).collect();
                     (data_table(&format!("{}, {}: {SHARES}", header.profile, workload.name),
-                        &shares, &rows, None))
+                        &shares, &[], None))
                 }
                 @if let Some(laws) = scalability::table(run, &part.workloads) {
-                    @let rows: Vec<Row<'_>> = laws.rows.iter().map(row).collect();
                     @if !laws.rows.is_empty() {
                         (data_table(&format!("{}, {}: {SCALABILITY}", header.profile, part.name()),
-                            &laws, &rows, None))
+                            &laws, &[], None))
                     }
                     (remarks(&laws))
                 }
@@ -424,9 +419,7 @@ fn remarks(table: &Table) -> Markup {
 
 fn latency(run: &Run, workload: &Workload) -> Markup {
     let curves = Curves::of(run, workload);
-    let (table, names) = curves.table();
-    let rows: Vec<Row<'_>> =
-        names.into_iter().map(|name| Row { architecture: Some(name), standing: None }).collect();
+    let table = curves.table();
     let caption = match &workload.series {
         None => format!("{} by percentile, all blocks together", curves.kind()),
         Some(_) => format!("{} by percentile, {}, all blocks", curves.kind(), workload.name),
@@ -442,7 +435,7 @@ fn latency(run: &Run, workload: &Workload) -> Markup {
                 }
                 details {
                     summary { "The numbers of these curves" }
-                    (data_table(&format!("{title}: {caption}"), &table, &rows, None))
+                    (data_table(&format!("{title}: {caption}"), &table, &[], None))
                 }
             }
         }

@@ -83,25 +83,34 @@ impl Standing<'_> {
 
     /// The same in words, with what is behind it.
     pub(super) fn words(&self) -> String {
-        let (name, workload) = (self.line.name(), self.line.workload);
-        let column = ranking_column(workload);
+        format!("{}, {}: {}", self.line.name(), self.line.workload.name, self.number_in_words())
+    }
+
+    /// The number that ranks and its place, where it is known whose it is.
+    pub(super) fn number_in_words(&self) -> String {
         let Some(Spread { median, low, high }) = self.spread else {
-            return format!("{name}, {}: {}", workload.name, self.line.worst().code());
+            return self.line.worst().code().to_owned();
         };
         let (median, low, high) = (number(median), number(low), number(high));
-        let about = format!("{name}, {}: {median} {column} ({low}–{high})", workload.name);
+        let about = format!("{median} {} ({low}–{high})", ranking_column(self.line.workload));
+        match self.place_in_words() {
+            place if place.is_empty() => about,
+            place => format!("{about}, {place}"),
+        }
+    }
+
+    /// The place alone, where the number stands beside it.
+    pub(super) fn place_in_words(&self) -> String {
         let ratio = |found: Comparison| format!("{}{}", number(found.ratio), interval(found));
         match self.place {
-            Place::Lowest => format!("{about}, the lowest"),
-            Place::InTheLead(None) => format!("{about}, in the lead, not compared with the lowest"),
+            Place::Lowest => "the lowest".to_owned(),
+            Place::InTheLead(None) => "in the lead, not compared with the lowest".to_owned(),
             Place::InTheLead(Some(found)) => {
-                format!("{about}, {} times the lowest, in the lead with it", ratio(found))
+                format!("{} times the lowest, in the lead with it", ratio(found))
             }
-            Place::Dearer(found) => format!("{about}, {} times the lowest", ratio(found)),
-            Place::NoAnswer(_) if self.line.contestant.floor => about,
-            Place::NoAnswer(_) | Place::Void(_) => {
-                format!("{about}; it did not serve every connection")
-            }
+            Place::Dearer(found) => format!("{} times the lowest", ratio(found)),
+            Place::NoAnswer(_) if self.line.contestant.floor => String::new(),
+            Place::NoAnswer(_) | Place::Void(_) => "it did not serve every connection".to_owned(),
         }
     }
 }

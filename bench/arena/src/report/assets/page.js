@@ -18,6 +18,11 @@
     remembered((store) => store.setItem("colours", colours.value));
   });
 
+  // A row is about whom it begins with.
+  for (const row of all("main tbody tr")) {
+    row.dataset.architecture = row.cells[0].textContent.replace(/ \(peer\)$/, "");
+  }
+
   // Filter: what belongs to a workload or an architecture that is not chosen is hidden.
   const boxes = (kind) => all(`[data-filter="${kind}"] input`);
   const filter = () => {
@@ -48,11 +53,11 @@
     const descends = heading.getAttribute("aria-sort") === "ascending";
     all("th", table.tHead).forEach((other) => other.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", descends ? "descending" : "ascending");
-    const isNumeric = heading.classList.contains("number");
+    const isNumeric = column > 0 && !heading.classList.contains("text");
     const sign = descends ? -1 : 1;
     const key = (row) => {
-      const cell = row.cells[column];
-      return isNumeric ? parseFloat(cell.dataset.value) : cell.textContent;
+      const text = row.cells[column].textContent;
+      return isNumeric ? parseFloat(text.replace(/^[≥≤<> ]+|,/g, "")) : text;
     };
     const order = (a, b) => {
       if (!isNumeric) return sign * a.key.localeCompare(b.key, "en");
@@ -113,6 +118,15 @@
     });
     section.addEventListener("pointerleave", () => pick(section, ""));
   }
+  const height = (curve, index) => {
+    const points = one(".line", curve).getAttribute("d").split(/[ML]/).slice(1);
+    return points[index] ? Number(points[index].split(" ")[1]) : NaN;
+  };
+  const nearest = (svg, index, y) => {
+    const away = (curve) => Math.abs(height(curve, index) - y);
+    const near = all(".curve:not([hidden])", svg).filter((curve) => away(curve) <= 8);
+    return near.sort((a, b) => away(a) - away(b))[0];
+  };
   const read = (svg, index, x, y) => {
     const places = svg.dataset.places.split("|").map(Number);
     const cursor = one(".cursor", svg);
@@ -124,11 +138,10 @@
       curve,
       text: curve.dataset.values.split("|")[index],
     }));
-    const height = ({ curve }) => {
-      const points = one(".line", curve).getAttribute("d").split(/[ML]/).slice(1);
-      return Number(points[index].split(" ")[1]);
-    };
-    const known = values.filter(({ text }) => text).sort((a, b) => height(a) - height(b));
+    const known = values
+      .filter(({ text }) => text)
+      .map(({ curve, text }) => ({ curve, text, height: height(curve, index) }))
+      .sort((a, b) => a.height - b.height);
     for (const { curve, text } of known) {
       const row = table.insertRow();
       row.className = curve.classList.contains("picked") ? "picked" : "";
@@ -150,13 +163,17 @@
       ...all(".curve", svg).map((curve) => curve.dataset.values.split("|").length),
     );
     svg.addEventListener("pointermove", (event) => {
-      const x = new DOMPoint(event.clientX, 0).matrixTransform(svg.getScreenCTM().inverse()).x;
+      const inverse = svg.getScreenCTM().inverse();
+      const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(inverse);
       const distance = (index) => Math.abs(places[index] - x);
-      let nearest = 0;
+      let at = 0;
       for (let index = 1; index < longest; index += 1) {
-        if (distance(index) < distance(nearest)) nearest = index;
+        if (distance(index) < distance(at)) at = index;
       }
-      read(svg, nearest, event.clientX, event.clientY);
+      const label = event.target.closest(".curve");
+      const curve = label || nearest(svg, at, y);
+      pick(svg.closest("section"), curve ? curve.dataset.architecture : "");
+      read(svg, at, event.clientX, event.clientY);
     });
     svg.addEventListener("pointerleave", () => leave(svg));
     svg.addEventListener("blur", () => leave(svg));

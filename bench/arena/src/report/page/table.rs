@@ -7,26 +7,21 @@ use crate::report::figure::{bar, scale};
 use crate::report::standing::Standing;
 use crate::table::{Table, Verdict};
 
-/// What a row is about, beside its cells.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Row<'a> {
-    pub(super) architecture: Option<&'a str>,
-    pub(super) standing: Option<&'a Standing<'a>>,
-}
-
 /// The column that has bars beside it, and the value at which they end.
 type Charted = (&'static str, f64);
 
+/// The standings are those of the rows, for their bars.
 pub(super) fn data_table(
     caption: &str,
     table: &Table,
-    rows: &[Row<'_>],
+    standings: &[Option<&Standing<'_>>],
     charted: Option<Charted>,
 ) -> Markup {
     let is_number =
         |column: usize| column > 0 && table.rows.iter().any(|row| value(&row[column]).is_some());
     let numeric: Vec<bool> = (0..table.columns.len()).map(is_number).collect();
-    let class = |column: usize| if numeric[column] { "number" } else { "" };
+    // Most columns are of numbers; what is none says so.
+    let class = |column: usize| (!numeric[column]).then_some("text");
     let is_charted = |column: usize| charted.filter(|(name, _)| *name == table.columns[column]);
     html! {
         .scroll tabindex="0" role="region" aria-label=(format!("Table: {caption}")) {
@@ -35,7 +30,7 @@ pub(super) fn data_table(
                 thead {
                     tr {
                         @for (column, name) in table.columns.iter().enumerate() {
-                            th.(class(column)) scope="col" { (name) }
+                            th class=[class(column)] scope="col" { (name) }
                             @if let Some((_, greatest)) = is_charted(column) {
                                 th.chart scope="col" { span { (scale(greatest)) } }
                             }
@@ -44,16 +39,13 @@ pub(super) fn data_table(
                 }
                 tbody {
                     @for (number, cells) in table.rows.iter().enumerate() {
-                        @let row = rows.get(number).copied().unwrap_or_default();
-                        tr data-architecture=[row.architecture] {
+                        tr {
                             th scope="row" { (cells[0]) }
                             @for column in 1..cells.len() {
-                                td.(class(column)) data-value=[value(&cells[column])] {
-                                    (cell(&cells[column]))
-                                }
+                                td class=[class(column)] { (cell(&cells[column])) }
                                 @if let Some((_, greatest)) = is_charted(column) {
                                     td.chart {
-                                        @if let Some(standing) = row.standing {
+                                        @if let Some(standing) = standings.get(number).copied().flatten() {
                                             (bar(standing, greatest))
                                         }
                                     }
@@ -67,9 +59,9 @@ pub(super) fn data_table(
     }
 }
 
-/// What a cell is sorted by: the number that it begins with.
+/// The number that a cell begins with, by which the page's script sorts it, too.
 fn value(text: &str) -> Option<f64> {
-    let text = text.trim_start_matches(['≥', '≤', ' ']);
+    let text = text.trim_start_matches(['≥', '≤', '<', '>', ' ']);
     let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, ',' | '.'));
     text[..end.unwrap_or(text.len())].replace(',', "").parse().ok()
 }
@@ -94,11 +86,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_sorted_by_the_number_that_it_begins_with() {
+    fn a_cell_is_a_number_if_it_begins_with_one() {
         for (text, expected) in [
             ("12.9 (10.3–17.6)", Some(12.9)),
             ("≥ 94,045 CLIENT-BOUND", Some(94045.0)),
             ("16/64", Some(16.0)),
+            ("< 50.0", Some(50.0)),
             ("–", None),
             ("STARVED", None),
             ("a.b", None),

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 
 use super::*;
+use crate::catalogue::Io;
 use crate::report::figure::heat_map;
 use crate::report::tests::{cell, contestant, run, run_at_a_rate, run_beside_a_peer, workload};
 use crate::shares::Share;
@@ -99,8 +100,8 @@ fn a_curve_is_drawn_only_of_latencies_that_count() {
     }
     let curves = Curves::of(&run, &run.header.workloads[0]);
     assert_eq!(curves.missing(), ["serial (NON-STATIONARY)"]);
-    let (table, names) = curves.table();
-    assert_eq!(names, ["threads", "pool"]);
+    let table = curves.table();
+    assert_eq!((&*table.rows[0][0], &*table.rows[1][0]), ("threads", "pool"));
     // One of the five blocks of `threads` was disturbed.
     let replies = |row: usize| table.rows[row][1].replace(',', "").parse::<u64>().unwrap();
     assert_eq!(replies(0) * 5, replies(1) * 4);
@@ -136,18 +137,19 @@ fn all_levels_of_a_series_stand_in_one_table_and_are_filtered_together() {
         ("<section class=\"workload\" id=\"quick-rates\"", 1),
         ("type=\"checkbox\" checked autocomplete=\"off\" value=\"rates\"", 1),
         ("href=\"#quick-rates\"", 4),
-        ("data-architecture=\"threads\"", 2),
+        ("<th scope=\"row\">threads</th>", 2),
     ] {
         assert_eq!(page.matches(expected).count(), times, "{expected}");
     }
 }
 
 #[test]
-fn how_workers_shared_is_on_the_page_and_filtered_with_the_rest() {
+fn how_workers_shared_is_on_the_page() {
     let mut run = run();
     run.header.workloads.truncate(1);
     run.header.workloads[0].variants = true;
-    let count_without = of(&[run.clone()], &[]).matches("data-architecture=\"pool\"").count();
+    let rows = |page: &str| page.matches("<th scope=\"row\">pool</th>").count();
+    let count_without = rows(&of(&[run.clone()], &[]));
     for cell in run.cells.iter_mut().filter(|cell| cell.contestant == "pool") {
         let share = |connections| Share { connections, requests: 10 * connections };
         cell.workers = Some(vec![share(12), share(52)]);
@@ -160,8 +162,7 @@ fn how_workers_shared_is_on_the_page_and_filtered_with_the_rest() {
         assert!(text.contains(expected), "{expected}");
     }
     assert!(shares.rows[0].iter().all(|cell| text.contains(cell)));
-    let count = page.matches("data-architecture=\"pool\"").count();
-    assert_eq!(count, count_without + 1);
+    assert_eq!(rows(&page), count_without + 1);
 }
 
 #[test]
@@ -199,30 +200,54 @@ fn the_page_names_no_place_on_the_network() {
     assert!(!heat_map(&run()).replace("http://www.w3.org/2000/svg", "").contains("://"));
 }
 
-/// Sixteen architectures under nineteen workloads, with curves.
-#[test]
-fn the_page_of_a_full_run_is_under_two_megabytes() {
+/// Thirty contestants under forty-six workloads, fourteen of which are levels of two series.
+fn full_run() -> Run {
     let mut run = run();
-    let histogram = histogram();
     let names: Vec<String> =
-        (0..16).map(|number| format!("an-architecture-with-a-name-{number}")).collect();
-    run.header.contestants =
-        names.iter().map(|name| contestant(name, 1, crate::catalogue::Io::Epoll, false)).collect();
-    run.header.workloads = (0..19)
-        .map(|number| Workload { blocks: 3, ..workload(&format!("a-workload-{number}")) })
+        (0..30).map(|number| format!("an-architecture-of-name-{number}")).collect();
+    let of_io = |number: usize| [Io::Threads, Io::Processes, Io::Epoll][number % 3];
+    run.header.contestants = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| contestant(name, number as u32, of_io(number), number > 27))
         .collect();
+    let level = |number: usize| match number {
+        32..41 => Some(("concurrency", number - 31)),
+        41.. => Some(("rates", number - 40)),
+        _ => None,
+    };
+    let numbered = |number: usize| match level(number) {
+        Some((series, level)) => Workload {
+            connections: level,
+            series: Some(series.to_owned()),
+            ..workload(&format!("{series}-{level}"))
+        },
+        None => workload(&format!("a-workload-{number}")),
+    };
+    run.header.workloads = (0..46).map(numbered).collect();
     run.cells.clear();
-    for workload in &run.header.workloads {
+    let histogram = histogram();
+    let mut random = fastrand::Rng::with_seed(3);
+    for (at, workload) in run.header.workloads.iter().enumerate() {
         for (number, name) in names.iter().enumerate() {
-            for block in 1..=3 {
-                let cpu_us = 10.0 + (number * 7 % 16) as f64 + f64::from(block) / 10.0;
-                let mut cell = cell(&workload.name, name, block, cpu_us, 50_000.0);
-                cell.outcome.as_mut().unwrap().histogram.clone_from(&histogram);
+            for block in 1..=5 {
+                let noise = 1.0 + 0.05 * random.f64();
+                let cpu_us = (10.0 + ((number * 7 + at * 3) % 30) as f64) * noise;
+                let mut cell = cell(&workload.name, name, block, cpu_us, 1e6 / cpu_us);
+                // One block's is enough for a curve.
+                if block == 1 {
+                    cell.outcome.as_mut().unwrap().histogram.clone_from(&histogram);
+                }
                 run.cells.push(cell);
             }
         }
     }
-    let page = of(&[run], &[]);
-    assert_eq!(page.matches("class=\"line\"").count(), 16 * 19);
+    run
+}
+
+#[test]
+fn the_page_of_a_full_run_is_under_two_megabytes() {
+    let page = of(&[full_run()], &[]);
+    assert_eq!(page.matches("class=\"line\"").count(), 30 * 46);
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
 }
