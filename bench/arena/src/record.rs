@@ -25,6 +25,9 @@ use crate::workload::Workload;
 /// The format of the two files; a reader refuses any other.
 const FORMAT: u32 = 1;
 
+/// With records that this program does not know.
+const WHAT_TO_DO: &str = "use the program that wrote it, or move the run away";
+
 const HEADER_FILE: &str = "machine.json";
 const CELLS_FILE: &str = "cells.jsonl";
 
@@ -213,8 +216,10 @@ impl<C: DeserializeOwned> Run<C> {
             .lines()
             .enumerate()
             .map(|(index, line)| {
-                serde_json::from_str(line)
-                    .with_context(|| format!("{}:{}", named(CELLS_FILE), index + 1))
+                serde_json::from_str(line).map_err(|error| {
+                    let place = format!("{}:{}", named(CELLS_FILE), index + 1);
+                    Usage(format!("{place}: {error}; {WHAT_TO_DO}")).into()
+                })
             })
             .collect::<anyhow::Result<_>>()?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -252,9 +257,7 @@ pub(crate) fn read_header(folder: &Path) -> anyhow::Result<Header> {
     let file = folder.join(HEADER_FILE);
     let named = || file.display().to_string();
     let text = fs::read_to_string(&file).with_context(named)?;
-    let unknown = |what: String| {
-        Usage(format!("{}: {what}; use the program that wrote it, or move the run away", named()))
-    };
+    let unknown = |what: String| Usage(format!("{}: {what}; {WHAT_TO_DO}", named()));
     let value: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| unknown(error.to_string()))?;
     let format = value["format"].as_u64().unwrap_or(0);

@@ -1,6 +1,7 @@
 //! What a user who asks for the wrong thing is told: one line, exit code 2.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 fn check(arguments: &[&str], expected: &str) {
@@ -127,6 +128,29 @@ fn a_run_in_a_format_that_is_not_known_is_told_with_its_file() {
         check(&["report", "--results", &path], expected);
         check(&["diff", &run.display().to_string(), "other"], expected);
     }
+}
+
+#[test]
+fn records_of_older_programs_are_read_and_a_cell_that_is_none_is_told_by_its_line() {
+    let committed = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../results"));
+    let runs = fs::read_dir(committed).unwrap().map(|entry| entry.unwrap().path());
+    let oldest = runs.filter(|run| run.join("machine.json").exists()).min().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join(oldest.file_name().unwrap());
+    fs::create_dir(&run).unwrap();
+    for file in ["machine.json", "cells.jsonl"] {
+        fs::copy(oldest.join(file), run.join(file)).unwrap();
+    }
+    let path = folder.path().display().to_string();
+    let mut report = Command::new(env!("CARGO_BIN_EXE_arena"));
+    assert!(report.args(["report", "--results", &path]).status().unwrap().success());
+    let text = fs::read_to_string(folder.path().join("README.md")).unwrap();
+    assert!(text.contains("In the lead: "), "{text}");
+    let cells = fs::read_to_string(run.join("cells.jsonl")).unwrap();
+    let first = cells.lines().next().unwrap();
+    fs::write(run.join("cells.jsonl"), format!("{first}\n{{}}\n")).unwrap();
+    let told = "cells.jsonl:2: missing field `workload` at line 1 column 2; use the program";
+    check(&["report", "--results", &path], told);
 }
 
 /// No number in the committed report was typed by hand.
