@@ -4,7 +4,7 @@
 //! Each trial is a server of its own under Poisson arrivals. What disturbs a trial makes it worse
 //! and never better, so one that holds decides, and one that does not is tried again.
 
-mod table;
+pub(crate) mod table;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::sample::Used;
 use crate::stage::Stage;
 use crate::workload::Workload;
 
-pub(crate) use self::table::table;
+pub(crate) use self::table::{CAPACITY, table};
 
 /// The first trial asks so much of what a closed loop got.
 const FIRST_SHARE: f64 = 0.8;
@@ -79,12 +79,20 @@ pub(crate) struct Trial {
     pub(crate) p99_us: f64,
     /// Arrivals that found neither a connection nor room to wait.
     pub(crate) shed: u64,
+    /// Requests that got no answer or a wrong one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) failed: u64,
     /// Why it did not hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,
     /// Whether it was the client that could do no more.
     #[serde(default)]
     pub(crate) client_bound: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Rates to try, from what came out of those before.
@@ -134,6 +142,7 @@ impl Trial {
             answered_per_s: outcome.rate_per_s,
             p99_us: outcome.response_us.p99,
             shed: outcome.shed,
+            failed: outcome.errors.values().sum(),
             refused: objection(outcome, bound),
             client_bound,
         }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::record::Run;
 use crate::stats::{
-    Blocks, Comparison, compare, compare_unpaired, holm, letters, probabilities_if_alike,
-    probability_if_alike_unpaired, spread, typical_ratio,
+    Blocks, Comparison, compare, compare_unpaired, holm, letters, median_ratio,
+    probabilities_if_alike, probabilities_if_no_greater, probability_if_alike_unpaired, spread,
+    typical_ratio,
 };
 use crate::table::{Line, lines, number, twin};
 use crate::workload::Workload;
@@ -33,20 +34,56 @@ pub(crate) struct Ranked {
     pub(crate) name: String,
     pub(crate) blocks: Blocks,
     pub(crate) median: f64,
+    /// Whether what was found is only a lower bound: what it can do is that or more.
+    pub(crate) at_least: bool,
+}
+
+/// Which end of a ranking is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Least,
+    Greatest,
+}
+
+impl End {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Least => Self::Greatest,
+            Self::Greatest => Self::Least,
+        }
+    }
 }
 
 impl Ranking {
     pub(crate) fn of<'a>(run: &'a Run, workload: &'a Workload, measure: Measure<'a>) -> Self {
+        Self::with_bounds(run, workload, measure, |_| false)
+    }
+
+    /// The same where the values of some are only lower bounds.
+    pub(crate) fn with_bounds<'a>(
+        run: &'a Run,
+        workload: &'a Workload,
+        measure: Measure<'a>,
+        at_least: fn(&Line<'a>) -> bool,
+    ) -> Self {
         let threshold = threshold(run, workload, measure);
         let lines = lines(run, workload);
         let ranked = lines.iter().filter(|line| !line.contestant.floor);
-        Self::new(ranked.map(|line| (line.name(), measure(line))), threshold)
+        let mut ranking = Self::new(ranked.map(|line| (line.name(), measure(line))), threshold);
+        for line in lines.iter().filter(|line| at_least(line)) {
+            let name = line.name();
+            let mut members = ranking.members.iter_mut();
+            if let Some(member) = members.find(|member| member.name == name) {
+                member.at_least = true;
+            }
+        }
+        ranking
     }
 
     fn new(values: impl IntoIterator<Item = (String, Blocks)>, threshold: f64) -> Self {
         let ranked = |(name, blocks): (String, Blocks)| {
             let median = middle(&blocks)?;
-            Some(Ranked { name, blocks, median })
+            Some(Ranked { name, blocks, median, at_least: false })
         };
         let mut members: Vec<Ranked> = values.into_iter().filter_map(ranked).collect();
         members.sort_by(|a, b| a.median.total_cmp(&b.median));
@@ -57,12 +94,45 @@ impl Ranking {
         let blocks: Vec<&Blocks> = members.iter().map(|member| &member.blocks).collect();
         let corrected = holm(&probabilities_if_alike(&blocks));
         let weighs = |&(first, second): &(usize, usize)| {
-            let comparison = compare(blocks[first], blocks[second]);
-            comparison.is_some_and(|one| weighs(one, threshold))
+            weighs(median_ratio(blocks[first], blocks[second]), threshold)
         };
         let sure = pairs.into_iter().zip(corrected).filter(|(_, alike)| *alike <= SIGNIFICANCE);
         let told_apart = sure.map(|(pair, _)| pair).filter(weighs).collect();
         Self { members, told_apart, threshold }
+    }
+
+    /// Those of some members that may have the least or the greatest value of these, the nearest to
+    /// that end first: all but those that are surely behind some other of them. The one that has it
+    /// in truth is among them in 95% of runs or more, as Hsu's multiple comparisons with the best
+    /// have it: it is left out by mistake only where it looks worse than one of the others by
+    /// chance, which are fewer comparisons than all pairs are, and one-sided.
+    ///
+    /// What is at least something is never behind, and nothing is known to be above it.
+    pub(crate) fn nearest(&self, among: impl Fn(&Ranked) -> bool, end: End) -> Vec<&Ranked> {
+        let members = self.members.iter().enumerate();
+        let some: Vec<(usize, &Ranked)> = members.filter(|(_, member)| among(member)).collect();
+        let all: Vec<&Blocks> = self.members.iter().map(|member| &member.blocks).collect();
+        let if_no_greater = probabilities_if_no_greater(&all);
+        let comparisons = some.len().saturating_sub(1) as f64;
+        let is_behind = |(one, member): (usize, &Ranked), (other, than): (usize, &Ranked)| {
+            // By mistake, if the first of the two is in truth no greater.
+            let (greater, less, is_known) = match end {
+                End::Least => ((one, member), (other, than), !than.at_least),
+                End::Greatest => ((other, than), (one, member), !member.at_least),
+            };
+            let ratio = median_ratio(&greater.1.blocks, &less.1.blocks);
+            one != other
+                && is_known
+                && if_no_greater[greater.0][less.0] * comparisons <= SIGNIFICANCE
+                && ratio.is_some_and(|ratio| ratio >= self.threshold)
+        };
+        let may_be = |one: &(usize, &Ranked)| !some.iter().any(|other| is_behind(*one, *other));
+        let mut nearest: Vec<&Ranked> =
+            some.iter().copied().filter(may_be).map(|(_, member)| member).collect();
+        if end == End::Greatest {
+            nearest.reverse();
+        }
+        nearest
     }
 
     /// Whether two contestants are told apart, by their names in the tables.
@@ -117,7 +187,8 @@ impl Unpaired {
             members.push(Itself { name, first, second, comparison, told_apart: false });
         }
         for (member, alike) in members.iter_mut().zip(holm(&alike)) {
-            member.told_apart = alike <= SIGNIFICANCE && weighs(member.comparison, threshold);
+            member.told_apart =
+                alike <= SIGNIFICANCE && weighs(Some(member.comparison.ratio), threshold);
         }
         Self { members }
     }
@@ -134,8 +205,8 @@ fn threshold<'a>(run: &'a Run, workload: &'a Workload, measure: Measure<'a>) -> 
     differed.unwrap_or(1.0).max(PRACTICAL_RATIO)
 }
 
-fn weighs(comparison: Comparison, threshold: f64) -> bool {
-    comparison.ratio.max(1.0 / comparison.ratio) >= threshold
+fn weighs(ratio: Option<f64>, threshold: f64) -> bool {
+    ratio.is_some_and(|ratio| ratio.max(1.0 / ratio) >= threshold)
 }
 
 fn middle(blocks: &Blocks) -> Option<f64> {
@@ -216,6 +287,69 @@ mod tests {
         assert_eq!(letters, ["cheap a", "a hair dearer a", "dear b"]);
         // Where two that are the same differ by more than that, nothing is told.
         assert!(!Ranking::new(all, 2.5).tells_apart("dear", "cheap"));
+    }
+
+    fn nearest(ranking: &Ranking, end: End) -> Vec<&str> {
+        ranking.nearest(|_| true, end).iter().map(|member| member.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_nearest_are_all_but_those_that_are_surely_behind_another() {
+        let ranking = Ranking::new(
+            [
+                values("dear", &[2.0, 2.1, 1.9, 2.0, 2.05]),
+                values("cheap", &[1.0, 1.01, 0.99, 1.0, 1.005]),
+                values("a hair dearer", &[1.01, 1.0201, 0.9999, 1.0101, 1.015]),
+                values("unsteady", &[1.0, 3.0, 0.9, 1.2, 1.9]),
+            ],
+            PRACTICAL_RATIO,
+        );
+        let end = |end| nearest(&ranking, end);
+        assert_eq!(end(End::Least), ["cheap", "a hair dearer", "unsteady"]);
+        assert_eq!(end(End::Greatest), ["dear", "unsteady"]);
+        let some = ranking.nearest(|one| one.name != "dear", End::Greatest);
+        assert_eq!(some[0].name, "unsteady");
+        assert!(ranking.nearest(|_| false, End::Least).is_empty());
+    }
+
+    #[test]
+    fn what_is_at_least_something_is_never_behind_and_never_the_last_that_others_are_above() {
+        let all = [
+            values("slow", &[1.0, 1.01, 0.99, 1.0, 1.005]),
+            values("slow or more", &[1.0, 1.01, 0.99, 1.0, 1.004]),
+            values("fast", &[2.0, 2.1, 1.9, 2.0, 2.05]),
+        ];
+        let mut ranking = Ranking::new(all, PRACTICAL_RATIO);
+        let bound = ranking.members.iter_mut().find(|one| one.name == "slow or more").unwrap();
+        bound.at_least = true;
+        assert_eq!(nearest(&ranking, End::Greatest), ["fast", "slow or more"]);
+        assert!(!nearest(&ranking, End::Least).contains(&"fast"), "it is above a value");
+        ranking.members.retain(|one| one.name != "slow");
+        assert_eq!(nearest(&ranking, End::Least).len(), 2, "it is above a bound alone");
+    }
+
+    /// However many there are: the best in truth is left out once in twenty times at most.
+    #[test]
+    fn the_least_in_truth_is_among_the_nearest() {
+        let mut random = fastrand::Rng::with_seed(2);
+        for (contestants, blocks) in [(4, 3), (16, 5), (30, 5)] {
+            let families = 500;
+            let mut erring = 0;
+            for _ in 0..families {
+                let mut value = |one: usize| {
+                    let normal = (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
+                    (normal * 0.05 * (1 + one % 3) as f64).exp()
+                };
+                let all = (0..contestants).map(|one| {
+                    values(&one.to_string(), &(0..blocks).map(|_| value(one)).collect::<Vec<_>>())
+                });
+                // All are as good as the least, which makes an error the likeliest.
+                let ranking = Ranking::new(all, 1.0);
+                erring += usize::from(!nearest(&ranking, End::Least).contains(&"0"));
+            }
+            let share = erring as f64 / f64::from(families);
+            assert!(share < 0.075, "{contestants} over {blocks} blocks: {share}");
+        }
     }
 
     /// Whatever their number and that of the blocks: one family in twenty may err.

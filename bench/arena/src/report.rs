@@ -1,5 +1,6 @@
 //! The report: text that depends on the raw records alone, the same whenever it is generated.
 
+mod answers;
 mod calibration;
 mod curves;
 mod diff;
@@ -9,11 +10,10 @@ mod prose;
 mod standing;
 mod terminal;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
 use anyhow::Context as _;
 use comfy_table::presets;
@@ -26,11 +26,10 @@ pub(crate) use self::terminal::columns as terminal_columns;
 use crate::Usage;
 use crate::calibration::word;
 use crate::machine::Counting;
-use crate::ranking::{Ranked, Ranking, interval, twins};
+use crate::ranking::twins;
 use crate::record::{Header, Run, read_all};
 use crate::series::sections;
-use crate::stats::{Comparison, compare};
-use crate::table::{Line, Table, Verdict, lines, number};
+use crate::table::{Table, Verdict};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -38,28 +37,6 @@ use crate::workload::Workload;
 const STEAL_WORTH_A_WORD: f64 = 0.02;
 /// So is more of the machine in the hands of other processes.
 const OTHERS_WORTH_A_WORD: f64 = 0.05;
-
-/// The first column of the answers.
-const WORKLOAD: &str = "workload";
-/// What stands where a workload does not ask for an answer.
-const NO_QUESTION: &str = "–";
-
-/// What a run answers, by workload and question.
-struct Answers<'a> {
-    /// The workload, and the questions.
-    columns: Vec<&'static str>,
-    rows: Vec<(&'a Workload, Vec<Answer>)>,
-}
-
-/// The answer to one question about one workload.
-struct Answer {
-    /// The best by its median, and its value with the unit.
-    best: Option<(String, String)>,
-    /// Whether there are others and it is told apart from them all.
-    is_sure: bool,
-    /// How it stands to the others, or why there is no best.
-    words: String,
-}
 
 /// How the same tables look in a terminal and in Markdown.
 #[derive(Clone, Copy)]
@@ -128,16 +105,8 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
     if !disturbances.is_empty() {
         push(&mut out, "");
     }
-    let Table { columns: questions, rows, .. } = answers(run).table();
-    for row in rows {
-        for (question, answer) in questions.iter().zip(row) {
-            let (indent, line) = match *question {
-                WORKLOAD => (0, format!("{answer}:")),
-                _ if answer == NO_QUESTION => continue,
-                _ => (2, format!("{question}: {answer}")),
-            };
-            push(&mut out, &terminal::wrapped(&line, indent, columns));
-        }
+    for line in answers::of(run).lines() {
+        push(&mut out, &terminal::wrapped(&line.1, line.0, columns));
     }
     push(&mut out, "");
     out
@@ -177,7 +146,19 @@ fn readme_of(runs: &[Run], calibrations: &[Run<crate::calibration::Cell>]) -> St
 fn section(out: &mut String, run: &Run) {
     let header = &run.header;
     push(out, &format!("\n## {}: [{}]({}/)\n", header.profile, run.name, run.name));
-    push(out, render(&answers(run).table(), Style::Markdown).trim_end());
+    let answers = answers::of(run);
+    for sentence in answers.summary() {
+        push(out, &format!("- {sentence}"));
+    }
+    push(out, &format!("\n{}\n", answers::MEANING));
+    let table = answers.table();
+    push(out, render(&table, Style::Markdown).trim_end());
+    if !table.remarks.is_empty() {
+        push(out, "");
+    }
+    for remark in &table.remarks {
+        push(out, &format!("- {remark}"));
+    }
     push(out, &format!("\n{}", machine(header, &disturbances(run))));
     if let Some(peers) = peers(run) {
         push(out, &format!("\n{peers}"));
@@ -219,124 +200,6 @@ const SHARES: &str = "What each worker had, from its start to its end";
 /// How connections were shared out between workers, where that is asked.
 fn shares(run: &Run, workload: &Workload) -> Option<Table> {
     crate::shares::table(run, workload).filter(|_| workload.variants)
-}
-
-impl Answer {
-    fn none(why: impl Into<String>) -> Self {
-        Self { best: None, is_sure: false, words: why.into() }
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.best {
-            Some((name, value)) => write!(f, "{name}, {value} ({})", self.words),
-            None => f.write_str(&self.words),
-        }
-    }
-}
-
-impl Answers<'_> {
-    fn table(&self) -> Table {
-        let row = |(workload, answers): &(&Workload, Vec<Answer>)| {
-            let answers = answers.iter().map(Answer::to_string);
-            std::iter::once(workload.name.clone()).chain(answers).collect()
-        };
-        let rows = self.rows.iter().map(row).collect();
-        Table { columns: self.columns.clone(), rows, remarks: Vec::new() }
-    }
-}
-
-/// Which architecture is the answer to each workload's question, and how sure that is.
-fn answers(run: &Run) -> Answers<'_> {
-    let mut rows = Vec::new();
-    let any = |is: fn(&Workload) -> bool| run.header.workloads.iter().any(is);
-    let any_closed = any(|workload| !workload.is_open());
-    let any_open = any(Workload::is_open);
-    let any_idle = any(|workload| workload.idle_connections > 0);
-    let mut columns = vec![WORKLOAD, "lowest CPU"];
-    columns.extend(any_closed.then_some("highest throughput"));
-    columns.extend(any_open.then_some("lowest response p99"));
-    columns.extend(any_idle.then_some("lowest memory of an idle connection"));
-    for workload in &run.header.workloads {
-        let lines = lines(run, workload);
-        let measured = |line: &Line<'_>| !line.contestant.floor && line.worst() < Verdict::Failed;
-        if !lines.iter().any(measured) {
-            let nothing = columns[1..].iter().map(|_| Answer::none("not measured")).collect();
-            rows.push((workload, nothing));
-            continue;
-        }
-        // The floors are yardsticks, and serving few is cheap but no answer.
-        let candidates: Vec<&Line<'_>> =
-            lines.iter().filter(|line| !line.contestant.floor && line.served_all()).collect();
-        let unit = Unit::of(workload);
-        let lowest = |measure, unit| {
-            best(&Ranking::of(run, workload, measure), &candidates, f64::total_cmp, unit)
-        };
-        let mut row = vec![lowest(Line::cost, unit.cost())];
-        let mut answer = |is_in_the_table: bool, is_asked: bool, answer: &dyn Fn() -> Answer| {
-            let found = || if is_asked { answer() } else { Answer::none(NO_QUESTION) };
-            row.extend(is_in_the_table.then(found));
-        };
-        // Where a schedule decides how much is asked, throughput is no answer.
-        answer(any_closed, !workload.is_open(), &|| highest_throughput(run, workload, &candidates));
-        answer(any_open, workload.is_open(), &|| lowest(Line::response_p99, "µs"));
-        let has_idle = workload.idle_connections > 0;
-        answer(any_idle, has_idle, &|| lowest(Line::memory, "KiB"));
-        rows.push((workload, row));
-    }
-    Answers { columns, rows }
-}
-
-fn highest_throughput(run: &Run, workload: &Workload, candidates: &[&Line<'_>]) -> Answer {
-    let bound = |line: &&&Line<'_>| line.worst() == Verdict::ClientBound;
-    let bound: Vec<_> = candidates.iter().filter(bound).map(|line| line.name()).collect();
-    if !bound.is_empty() {
-        return Answer::none(format!("not decided, CLIENT-BOUND: {}", bound.join(", ")));
-    }
-    let ranking = Ranking::of(run, workload, Line::speed);
-    best(&ranking, candidates, |a, b| b.total_cmp(a), Unit::of(workload).speed_column())
-}
-
-/// The best of the candidates by its median, and how it stands to the others.
-fn best(
-    ranking: &Ranking,
-    candidates: &[&Line<'_>],
-    order: fn(&f64, &f64) -> Ordering,
-    unit: &str,
-) -> Answer {
-    if candidates.is_empty() {
-        return Answer::none("none served every connection");
-    }
-    let is_candidate =
-        |one: &&Ranked| candidates.iter().any(|candidate| candidate.name() == one.name);
-    let mut ranked: Vec<&Ranked> = ranking.members.iter().filter(is_candidate).collect();
-    ranked.sort_by(|a, b| order(&a.median, &b.median));
-    let Some((best, others)) = ranked.split_first() else {
-        return Answer::none("nothing that counts");
-    };
-    let same: Vec<&str> = others
-        .iter()
-        .filter(|other| !ranking.tells_apart(&best.name, &other.name))
-        .map(|other| other.name.as_str())
-        .collect();
-    let sureness = match others.first() {
-        None => "no other to compare".to_owned(),
-        Some(next) if same.is_empty() => {
-            let comparison = compare(&next.blocks, &best.blocks);
-            let comparison = comparison.expect("what is told apart was compared");
-            format!("next: {}, {}", next.name, ratio(comparison))
-        }
-        Some(_) => format!("not told apart from {}", same.join(", ")),
-    };
-    let is_sure = same.is_empty() && !others.is_empty();
-    let value = format!("{} {unit}", number(best.median));
-    Answer { best: Some((best.name.clone(), value)), is_sure, words: sureness }
-}
-
-/// A ratio to what was named before, with its interval where there is one.
-fn ratio(comparison: Comparison) -> String {
-    format!("{:.2} times that{}", comparison.ratio, interval(comparison))
 }
 
 /// The machine and the run in a paragraph.

@@ -52,8 +52,14 @@ pub(crate) fn compare(first: &Blocks, second: &Blocks) -> Option<Comparison> {
     Some(Comparison { ratio, interval })
 }
 
-/// The same of two runs, whose blocks have nothing in common: the ratio of the medians, and blocks
-/// of each are drawn for themselves.
+/// The median over the blocks of the ratio of the first to the second, where the interval does not
+/// matter.
+pub(crate) fn median_ratio(first: &Blocks, second: &Blocks) -> Option<f64> {
+    Some(median(&mut log_ratios(first, second))?.exp())
+}
+
+/// The comparison of two runs, whose blocks have nothing in common: the ratio of the medians, and
+/// blocks of each are drawn for themselves.
 pub(crate) fn compare_unpaired(first: &Blocks, second: &Blocks) -> Option<Comparison> {
     let [first, second] = [first, second].map(logs);
     let ratio = (median(&mut first.clone())? - median(&mut second.clone())?).exp();
@@ -71,6 +77,24 @@ pub(crate) fn compare_unpaired(first: &Blocks, second: &Blocks) -> Option<Compar
 /// contestants, that is Student's paired t test. A bootstrap cannot tell: where all of five blocks
 /// agree, which one pair in sixteen of those that are alike does, every resample agrees, too.
 pub(crate) fn probabilities_if_alike(contestants: &[&Blocks]) -> Vec<f64> {
+    let estimates = estimates(contestants);
+    let later = |first: usize| estimates[first + 1..].iter().zip(std::iter::repeat(first));
+    let pairs = (0..estimates.len()).flat_map(later);
+    pairs.map(|(second, first)| estimates[first].probability_if_alike(second)).collect()
+}
+
+/// How probable it is, for each contestant and beside it each other, that it is so much greater by
+/// chance if in truth it is not: the same test, one-sided.
+pub(crate) fn probabilities_if_no_greater(contestants: &[&Blocks]) -> Vec<Vec<f64>> {
+    let estimates = estimates(contestants);
+    let beside_each = |one: &Estimate| {
+        estimates.iter().map(|other| one.probability_if_no_greater(other)).collect()
+    };
+    estimates.iter().map(beside_each).collect()
+}
+
+/// The mean logarithm of each, after what each block did to all of them is taken away.
+fn estimates(contestants: &[&Blocks]) -> Vec<Estimate> {
     let deviations = contestants.iter().flat_map(|blocks| {
         let mean = mean(&logs(blocks));
         let positive = blocks.iter().filter(|(_, value)| *value > 0.0);
@@ -89,10 +113,7 @@ pub(crate) fn probabilities_if_alike(contestants: &[&Blocks]) -> Vec<f64> {
         let rest = positive.map(|(block, value)| value.ln() - effects[block]);
         Estimate::of(&rest.collect::<Vec<f64>>(), share)
     };
-    let estimates: Vec<Estimate> = contestants.iter().map(estimate).collect();
-    let later = |first: usize| estimates[first + 1..].iter().zip(std::iter::repeat(first));
-    let pairs = (0..estimates.len()).flat_map(later);
-    pairs.map(|(second, first)| estimates[first].probability_if_alike(second)).collect()
+    contestants.iter().map(estimate).collect()
 }
 
 /// The same of one contestant in two runs, whose blocks have nothing in common.
@@ -118,16 +139,23 @@ impl Estimate {
         Self { mean, squared_error: squares / freedom / count, freedom }
     }
 
-    /// Welch's t test, two-sided. A single block, or none, has no spread and tells nothing.
+    /// Welch's t test, two-sided.
     fn probability_if_alike(&self, other: &Self) -> f64 {
+        let [greater, less] =
+            [self.probability_if_no_greater(other), other.probability_if_no_greater(self)];
+        (2.0 * greater.min(less)).min(1.0)
+    }
+
+    /// The same, one-sided. A single block, or none, has no spread and tells nothing.
+    fn probability_if_no_greater(&self, other: &Self) -> f64 {
         let (a, b) = (self.squared_error, other.squared_error);
-        let difference = (self.mean - other.mean).abs();
+        let difference = self.mean - other.mean;
         if a + b == 0.0 {
             return if difference > 0.0 { 0.0 } else { 1.0 };
         }
         let freedom = (a + b).powi(2) / (a.powi(2) / self.freedom + b.powi(2) / other.freedom);
         let student = StudentsT::new(0.0, 1.0, freedom);
-        student.map_or(1.0, |student| 2.0 * student.sf(difference / (a + b).sqrt()))
+        student.map_or(1.0, |student| student.sf(difference / (a + b).sqrt()))
     }
 }
 
@@ -265,6 +293,9 @@ mod tests {
         unpaired: Vec<f64>,
         corrected: Vec<f64>,
         letters: Vec<String>,
+        /// Of each contestant, the least probability that it is greater than another by chance
+        /// alone, after Bonferroni's correction for all others.
+        least: Vec<f64>,
         /// Of the median ratio of the first two.
         interval: (f64, f64),
     }
@@ -296,6 +327,14 @@ mod tests {
                 corrected[index] < 0.05
             };
             assert_eq!(letters(of.len(), told_apart), experiment.letters);
+            let all: Vec<&Blocks> = of.iter().collect();
+            let beside_others = probabilities_if_no_greater(&all).into_iter().enumerate();
+            let least = beside_others.map(|(one, mut beside)| {
+                beside.remove(one);
+                let others = beside.len() as f64;
+                (beside.into_iter().fold(1.0, f64::min) * others).min(1.0)
+            });
+            near(&least.collect::<Vec<f64>>(), &experiment.least);
             if let Some((low, high)) = compare(&of[0], &of[1]).unwrap().interval {
                 near(&[low, high], &[experiment.interval.0, experiment.interval.1]);
             }

@@ -51,6 +51,7 @@ pub(crate) struct Table {
 }
 
 /// A contestant's cells under one workload.
+#[derive(Clone)]
 pub(crate) struct Line<'a> {
     pub(crate) contestant: &'a Contestant,
     pub(crate) workload: &'a Workload,
@@ -273,7 +274,7 @@ impl Line<'_> {
 
     /// Requests or bytes a second by block; none where the client was what was measured.
     pub(crate) fn speed(&self) -> Blocks {
-        if self.worst() == Verdict::ClientBound { Blocks::new() } else { self.reached() }
+        if self.is_client_bound() { Blocks::new() } else { self.reached() }
     }
 
     /// The same, which the server could exceed where the client was what was measured.
@@ -307,9 +308,26 @@ impl Line<'_> {
         self.cells.iter().filter_map(|cell| Some((cell.block, cell.capacity.as_ref()?)))
     }
 
-    /// The rates that held, by block.
+    /// The capacity by block; none where it is only known that it is this or more.
     pub(crate) fn held(&self) -> Blocks {
+        if self.holds_at_least() { Blocks::new() } else { self.held_at_least() }
+    }
+
+    /// The rates that held, by block.
+    pub(crate) fn held_at_least(&self) -> Blocks {
         self.capacities().filter_map(|(block, found)| Some((block, found.held_per_s?))).collect()
+    }
+
+    /// Whether a search ended before anything was refused, at the end of the load generator: then
+    /// what held is a lower bound.
+    pub(crate) fn holds_at_least(&self) -> bool {
+        self.capacities()
+            .any(|(_, found)| found.held_per_s.is_some() && found.refused_per_s.is_none())
+    }
+
+    /// Whether the client was what was measured in a block that counts.
+    pub(crate) fn is_client_bound(&self) -> bool {
+        self.worst() == Verdict::ClientBound
     }
 
     /// A figure of each run that confirmed a capacity.
@@ -367,7 +385,7 @@ impl Line<'_> {
     }
 
     fn latency(&self, of: fn(&Outcome) -> f64) -> Blocks {
-        if self.worst() == Verdict::ClientBound {
+        if self.is_client_bound() {
             return Blocks::new();
         }
         let was_any = |outcome: &Outcome| outcome.requests > 0;

@@ -10,9 +10,12 @@ use crate::table::{GROUP, Line, NOTHING, Table, lines, middle, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
+/// What is looked for.
+pub(crate) const CAPACITY: &str = "capacity/s";
+
 const COLUMNS: [&str; 10] = [
     "architecture",
-    "capacity/s",
+    CAPACITY,
     GROUP,
     "p99 µs there",
     "CPU µs/request",
@@ -30,6 +33,7 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
     let mut rows: Vec<Vec<String>> = lines.iter().map(|line| row(line, workload)).collect();
     let mut remarks: Vec<String> = lines.iter().flat_map(Line::wrongs).collect();
     remarks.extend(lines.iter().filter_map(nothing_held));
+    remarks.extend(lines.iter().flat_map(failed_beyond));
     let ranking = Ranking::of(run, workload, Line::held);
     let letters: BTreeMap<&str, String> = ranking.letters().collect();
     for (line, row) in lines.iter().zip(&mut rows) {
@@ -58,21 +62,34 @@ fn row(line: &Line<'_>, workload: &Workload) -> Vec<String> {
     row
 }
 
-/// The median over the blocks, with the least that held and the least that did not hold where no
-/// block held more: the capacity lies between them.
+/// The median over the blocks, with the least that held and the greatest that did not hold: the
+/// capacity lies between them.
 fn capacity_text(line: &Line<'_>) -> String {
-    let Some(Spread { median, low, .. }) = spread(line.held().into_iter().map(|(_, rate)| rate))
-    else {
+    let held = line.held_at_least().into_iter().map(|(_, rate)| rate);
+    let Some(Spread { median, low, .. }) = spread(held) else {
         return line.worst().code().to_owned();
     };
-    let refused = blocks(line, |found| found.refused_per_s);
-    let all_refused = refused.len() == line.held().len();
-    match spread(refused.into_iter().map(|(_, rate)| rate)).filter(|_| all_refused) {
+    let refused = blocks(line, |found| found.refused_per_s).into_iter().map(|(_, rate)| rate);
+    match spread(refused).filter(|_| !line.holds_at_least()) {
         Some(refused) => {
             format!("{} ({}–{})", number(median), number(low), number(refused.high))
         }
         None => format!("≥ {} CLIENT-BOUND", number(median)),
     }
+}
+
+/// What failed when more was asked than holds, in the block in which the most did.
+fn failed_beyond(line: &Line<'_>) -> Vec<String> {
+    let at = |(index, times): (usize, &f64)| {
+        let trials = line.capacities().filter_map(|(block, found)| {
+            let trial = found.beyond.get(index)?;
+            (trial.failed > 0).then_some((block, trial))
+        });
+        let (block, most) = trials.max_by_key(|(_, trial)| trial.failed)?;
+        let why = most.refused.as_deref().unwrap_or("requests failed");
+        Some(format!("{}, block {block}, at {times} times: {why}.", line.name()))
+    };
+    BEYOND.iter().enumerate().filter_map(at).collect()
 }
 
 fn recovery_text(line: &Line<'_>, workload: &Workload) -> String {
@@ -100,4 +117,65 @@ fn nothing_held(line: &Line<'_>) -> Option<String> {
 
 fn blocks(line: &Line<'_>, of: impl Fn(&Capacity) -> Option<f64>) -> Blocks {
     line.capacities().filter_map(|(block, found)| Some((block, of(found)?))).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::Trial;
+    use super::*;
+    use crate::capacity::Bound;
+    use crate::report::tests::{cell, run as made_up, workload};
+
+    fn trial(failed: u64) -> Trial {
+        let refused = (failed > 0).then(|| format!("{failed} requests failed, the first: reset"));
+        Trial {
+            offered_per_s: 1.0,
+            answered_per_s: 1.0,
+            p99_us: 1.0,
+            shed: 0,
+            failed,
+            refused,
+            client_bound: false,
+        }
+    }
+
+    /// One whose capacity is known, and one that the load generator could not bring to its end.
+    pub(crate) fn run() -> Run {
+        let mut run = made_up();
+        let asked = Workload { floor: false, ..workload("capacity") };
+        run.header.workloads = vec![Workload { capacity: Some(Bound { p99_ms: 10.0 }), ..asked }];
+        run.cells.clear();
+        for block in 1..=5 {
+            for (name, held, refused) in [("threads", 1000.0, Some(1050.0)), ("pool", 900.0, None)]
+            {
+                let mut cell = cell("capacity", name, block, 20.0, held);
+                cell.capacity = Some(Capacity {
+                    held_per_s: Some(held + f64::from(block)),
+                    refused_per_s: refused,
+                    trials: Vec::new(),
+                    beyond: vec![trial(0), trial(if block == 3 { 7 } else { 0 })],
+                    recovery_ms: None,
+                });
+                run.cells.push(cell);
+            }
+        }
+        run
+    }
+
+    #[test]
+    fn a_lower_bound_is_marked_and_has_no_letter() {
+        let run = run();
+        let table = table(&run, &run.header.workloads[0]);
+        assert_eq!(table.rows[0][..3], ["threads", "1,003 (1,001–1,050)", "a"]);
+        assert_eq!(table.rows[1][..3], ["pool", "≥ 903 CLIENT-BOUND", NOTHING]);
+    }
+
+    #[test]
+    fn what_failed_beyond_the_capacity_is_told() {
+        let run = run();
+        let remarks = table(&run, &run.header.workloads[0]).remarks;
+        let told = "threads, block 3, at 2 times: 7 requests failed, the first: reset.";
+        assert!(remarks.iter().any(|remark| remark == told), "{remarks:?}");
+        assert_eq!(remarks.iter().filter(|remark| remark.contains(" times: ")).count(), 2);
+    }
 }

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use super::{Style, push, render};
 use crate::Usage;
-use crate::ranking::{Measure, Unpaired, interval};
+use crate::capacity::CAPACITY;
+use crate::ranking::{Itself, Measure, Unpaired, interval};
 use crate::record::{self, Difference, Header, Run, differences, read_header};
-use crate::table::{Line, Table, lines, number};
+use crate::stats::Blocks;
+use crate::table::{Line, NOTHING, Table, lines, middle, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
 
@@ -82,39 +84,98 @@ fn warnings(first: &Header, second: &Header) -> Vec<String> {
 
 type RunOf<'a> = (&'a Run, &'a Workload);
 
+/// What is compared, and what the second run is where it is less or more.
+struct Compared<'a> {
+    column: &'static str,
+    measure: Measure<'a>,
+    words: [&'static str; 2],
+    /// Where only a lower bound was measured, which is compared with nothing, that bound.
+    bound: Measure<'a>,
+}
+
+fn compared<'a>(workload: &Workload) -> Vec<Compared<'a>> {
+    let unit = Unit::of(workload);
+    let cpu = Compared {
+        column: unit.cost_column(),
+        measure: Line::cost,
+        words: ["cheaper", "dearer"],
+        bound: |_| Blocks::new(),
+    };
+    if workload.capacity.is_some() {
+        let capacity = Compared {
+            column: CAPACITY,
+            measure: Line::held,
+            words: ["lower", "higher"],
+            bound: |line| if line.holds_at_least() { line.held_at_least() } else { Blocks::new() },
+        };
+        return vec![capacity, cpu];
+    }
+    let speed = Compared {
+        column: unit.speed_column(),
+        measure: Line::speed,
+        words: ["slower", "faster"],
+        bound: |line| if line.is_client_bound() { line.reached() } else { Blocks::new() },
+    };
+    let p99 = Compared {
+        column: if workload.is_open() { "response p99 µs" } else { "p99 µs" },
+        measure: Line::p99,
+        words: ["faster", "slower"],
+        bound: |_| Blocks::new(),
+    };
+    vec![cpu, speed, p99]
+}
+
 /// A row for each measure of each contestant that both have.
 fn table<'a>(first: RunOf<'a>, second: RunOf<'a>) -> Table {
-    let unit = Unit::of(second.1);
-    let p99 = if second.1.is_open() { "response p99 µs" } else { "p99 µs" };
-    let measures: [(&str, Measure<'a>, [&str; 2]); 3] = [
-        (unit.cost_column(), Line::cost, ["cheaper", "dearer"]),
-        (unit.speed_column(), Line::speed, ["slower", "faster"]),
-        (p99, Line::p99, ["faster", "slower"]),
-    ];
-    let families = measures.map(|(_, measure, _)| Unpaired::of(first, second, measure));
+    let compared = compared(second.1);
+    let families: Vec<Unpaired> =
+        compared.iter().map(|one| Unpaired::of(first, second, one.measure)).collect();
+    let before = lines(first.0, first.1);
     let mut rows = Vec::new();
     for line in lines(second.0, second.1) {
         let name = line.name();
-        for ((column, _, [less, more]), family) in measures.iter().zip(&families) {
-            let Some(member) = family.member(&name) else { continue };
-            let ratio = member.comparison.ratio;
-            let verdict = match (member.told_apart, ratio < 1.0) {
-                (false, _) => "not told apart",
-                (true, true) => less,
-                (true, false) => more,
+        let before = before.iter().find(|before| before.name() == name);
+        for (one, family) in compared.iter().zip(&families) {
+            let rest = match (family.member(&name), before) {
+                (Some(member), _) => Some(of_values(member, one.words)),
+                (None, Some(before)) => of_bounds(one, before, &line),
+                (None, None) => None,
             };
-            rows.push(vec![
-                name.clone(),
-                (*column).to_owned(),
-                number(member.first),
-                number(member.second),
-                format!("{ratio:.2}{}", interval(member.comparison)),
-                verdict.to_owned(),
-            ]);
+            rows.extend(
+                rest.map(|rest| [vec![name.clone(), one.column.to_owned()], rest].concat()),
+            );
         }
     }
     let columns = vec!["architecture", "measure", "A", "B", "B/A", "B is"];
     Table { columns, rows, remarks: Vec::new() }
+}
+
+fn of_values(member: &Itself, [less, more]: [&str; 2]) -> Vec<String> {
+    let ratio = member.comparison.ratio;
+    let verdict = match (member.told_apart, ratio < 1.0) {
+        (false, _) => "not told apart",
+        (true, true) => less,
+        (true, false) => more,
+    };
+    let ratio = format!("{ratio:.2}{}", interval(member.comparison));
+    vec![number(member.first), number(member.second), ratio, verdict.to_owned()]
+}
+
+/// Where a run has a lower bound only, there is no ratio.
+fn of_bounds<'a>(one: &Compared<'a>, before: &Line<'a>, line: &Line<'a>) -> Option<Vec<String>> {
+    let bounds = [before, line].map(|line| (one.bound)(line));
+    if bounds.iter().all(Vec::is_empty) {
+        return None;
+    }
+    let text = |(line, bound): (&Line<'a>, &Blocks)| {
+        if bound.is_empty() {
+            middle((one.measure)(line))
+        } else {
+            format!("≥ {}", middle(bound.clone()))
+        }
+    };
+    let [first, second] = [(before, &bounds[0]), (line, &bounds[1])].map(text);
+    Some(vec![first, second, NOTHING.to_owned(), "not compared, CLIENT-BOUND".to_owned()])
 }
 
 #[cfg(test)]
@@ -144,5 +205,22 @@ mod tests {
             workload.name.push('2');
         }
         assert!(diff(&first, &second).ends_with("\nThey have nothing in common.\n"));
+    }
+
+    #[test]
+    fn capacities_are_compared_and_lower_bounds_are_not() {
+        let first = crate::capacity::table::tests::run();
+        let mut second = first.clone();
+        for cell in second.cells.iter_mut().filter(|cell| cell.contestant == "threads") {
+            let found = cell.capacity.as_mut().unwrap();
+            (found.held_per_s, found.refused_per_s) = (Some(2000.0), Some(2100.0));
+        }
+        let rows =
+            table((&first, &first.header.workloads[0]), (&second, &second.header.workloads[0]))
+                .rows;
+        assert_eq!(rows[0][..4], ["threads", "capacity/s", "1,003", "2,000"]);
+        assert_eq!(rows[0][5], "higher");
+        let bound = ["pool", "capacity/s", "≥ 903", "≥ 903", "–", "not compared, CLIENT-BOUND"];
+        assert_eq!(rows[2], bound);
     }
 }

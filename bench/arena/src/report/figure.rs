@@ -5,7 +5,9 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::answers;
 use super::standing::{Place, Standing, family, standings};
+use super::terminal::wrapped;
 use crate::progress::counted;
 use crate::record::Run;
 use crate::stats::Spread;
@@ -18,13 +20,16 @@ const FIGURE: &str = include_str!("assets/figure.css");
 const BAR_WIDTH: f64 = 150.0;
 
 const ROW: f64 = 26.0;
-/// The heat map's lines of words above and below.
-const ABOVE: f64 = 62.0;
-const BELOW: f64 = 74.0;
+/// The heat map's lines of words above and below, those of the answer aside.
+const ABOVE: f64 = 72.0;
+const ANSWER_LINE: f64 = 19.0;
+const BELOW: f64 = 86.0;
 /// Of letters, about: names are set in a font that is not known.
 const LETTER: f64 = 7.2;
 /// With more workloads than this their names stand upright.
 pub(super) const NAMES_ACROSS_MAX: usize = 8;
+/// Beside the words.
+const MARGIN: f64 = 16.0;
 /// The words above and below need so much.
 const WIDTH_MIN: f64 = 720.0;
 
@@ -61,19 +66,26 @@ struct Layout {
     width: f64,
     /// Of the cells.
     bottom: f64,
+    /// The answer in lines that fit.
+    answer: Vec<String>,
 }
 
 impl Layout {
-    fn of(names: &[&str], workloads: &[Workload]) -> Self {
+    fn of(names: &[&str], workloads: &[Workload], summary: &[String]) -> Self {
         let width = |longest: Option<usize>| LETTER * longest.unwrap_or(0) as f64;
         let are_names_across = workloads.len() <= NAMES_ACROSS_MAX;
         let left = 24.0 + width(names.iter().map(|one| one.chars().count()).max());
         let upright = width(workloads.iter().map(|one| one.name.chars().count()).max());
         let cell = if are_names_across { 96.0 } else { 58.0 };
-        let top = ABOVE + if are_names_across { 24.0 } else { 14.0 + upright };
         let width = (left + cell * workloads.len() as f64 + 16.0).max(WIDTH_MIN);
+        let letters = ((width - 2.0 * MARGIN) / LETTER) as usize;
+        let lines = summary.iter().map(|sentence| wrapped(sentence, 0, Some(letters)));
+        let answer: Vec<String> =
+            lines.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let above = ABOVE + ANSWER_LINE * answer.len() as f64;
+        let top = above + if are_names_across { 24.0 } else { 14.0 + upright };
         let bottom = top + ROW * names.len() as f64;
-        Self { are_names_across, left, top, cell, width, bottom }
+        Self { are_names_across, left, top, cell, width, bottom, answer }
     }
 
     fn x(&self, column: usize) -> f64 {
@@ -127,7 +139,7 @@ pub(super) fn heat_map(run: &Run) -> String {
         workloads.iter().map(|workload| standings(run, workload)).collect();
     let contestants = run.header.contestants.iter().filter(|one| !one.floor);
     let names: Vec<&str> = contestants.map(|one| one.name.as_str()).collect();
-    let layout = Layout::of(&names, workloads);
+    let layout = Layout::of(&names, workloads, &answers::of(run).summary());
     let (width, height) = (layout.width, layout.bottom + BELOW);
     let machine = &run.header.machine;
     let cores = counted(machine.cores, "processor");
@@ -140,10 +152,13 @@ pub(super) fn heat_map(run: &Run) -> String {
             }
             style { (PreEscaped(PALETTE)) (PreEscaped(FIGURE)) }
             rect.ground x="0.5" y="0.5" width=(width - 1.0) height=(height - 1.0) rx="8" {}
-            text.title x="16" y="28" { "Cost by workload, as a multiple of the lowest" }
-            text.quiet x="16" y="48" {
+            text.title x=(MARGIN) y="28" { "Cost by workload, as a multiple of the lowest" }
+            text.quiet x=(MARGIN) y="48" {
                 (run.header.profile) " run of " (&run.header.started[..10]) ", " (machine.cpu) ", "
                 (cores) "; processor time for each request, or for each byte of files"
+            }
+            @for (line, text) in layout.answer.iter().enumerate() {
+                text.answer x=(MARGIN) y=(ABOVE + ANSWER_LINE * line as f64) { (text) }
             }
             (layout.names_above(workloads))
             @for (row, name) in names.iter().enumerate() {
@@ -165,7 +180,7 @@ fn legend(y: f64) -> Markup {
     let steps = super::standing::STEPS;
     let mut entries = vec![
         ("lowest".to_owned(), "lowest".to_owned(), 80.0),
-        ("unsure".to_owned(), "? not told apart from it".to_owned(), 184.0),
+        ("unsure".to_owned(), "? in the lead with it".to_owned(), 160.0),
     ];
     let mut from = "above".to_owned();
     for (number, step) in steps.iter().enumerate() {
@@ -186,9 +201,13 @@ fn legend(y: f64) -> Markup {
             g.(class) { rect x=(x) y=(y - 11.0) width="16" height="14" rx="3" {} }
             text.quiet x=(x + 22.0) y=(y) { (words) }
         }
-        text.quiet x="16" y=(y + 26.0) {
+        text.quiet x=(MARGIN) y=(y + 26.0) {
             "† did not serve every connection, so it is no answer. Words in capitals: "
-            "nothing that counts. Intervals: results/README.md"
+            "nothing that counts."
+        }
+        text.quiet x=(MARGIN) y=(y + 44.0) {
+            "In the lead: with 95% confidence the cheapest is among these. "
+            "Intervals: results/README.md"
         }
     }
 }

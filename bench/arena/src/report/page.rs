@@ -6,12 +6,12 @@ mod table;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::table::{Row, data_table};
+use super::answers::{self, Answer};
 use super::curves::Curves;
 use super::figure::{NAMES_ACROSS_MAX, PALETTE, greatest};
 use super::shares;
 use super::standing::{FAMILIES, Place, STEPS, Standing, standings, voids};
-use super::{Answer, NO_QUESTION, SHARES, answers, calibration, disturbances, explanations, load};
-use super::{machine, peers, prose};
+use super::{SHARES, calibration, disturbances, explanations, load, machine, peers, prose};
 use crate::calibration::Cell;
 use crate::progress::counted;
 use crate::ranking::twins;
@@ -162,13 +162,13 @@ fn section(run: &Run, is_first: bool) -> Markup {
     html! {
         section id=(anchor(&[&header.profile])) {
             @if is_first { h2 #answer { "The answer" } } @else { h2 { (header.profile) } }
+            (answer_cards(run))
             p.quiet {
                 "Run " a href={ (run.name) "/" } { (run.name) } ", profile " (header.profile) ", "
                 (counted(run.cells.len(), "cell")) "."
                 @if !run.whole() { " It was cut short: " (header.planned()) " were planned." }
+                @if let Some(twins) = twins(run) { " " (twins) }
             }
-            @if let Some(twins) = twins(run) { p.quiet { (twins) } }
-            (answer_cards(run))
             (heat_map(run, &charted))
             (void(&charted))
             details.machine {
@@ -181,66 +181,54 @@ fn section(run: &Run, is_first: bool) -> Markup {
     }
 }
 
-/// Who wins how often, and each question with its answers.
+/// What follows from all workloads, and the answers to the questions of each.
 fn answer_cards(run: &Run) -> Markup {
-    let answers = answers(run);
+    let answers = answers::of(run);
     let link =
         |workload: &Workload| format!("#{}", anchor(&[&run.header.profile, workload.family()]));
-    let mut wins: Vec<(&str, Vec<&Workload>)> = Vec::new();
-    let mut open = Vec::new();
-    for (workload, row) in &answers.rows {
-        match &row[0] {
-            Answer { best: Some((name, _)), is_sure: true, .. } => {
-                match wins.iter_mut().find(|(known, _)| known == name) {
-                    Some((_, won)) => won.push(workload),
-                    None => wins.push((name, vec![workload])),
-                }
-            }
-            _ => open.push(*workload),
-        }
-    }
-    wins.sort_by_key(|(_, won)| std::cmp::Reverse(won.len()));
-    let all = counted(answers.rows.len(), "workload");
-    let links = |workloads: &[&Workload]| {
-        html! {
-            @for (number, workload) in workloads.iter().enumerate() {
-                @if number > 0 { ", " }
-                a href=(link(workload)) { (workload.name) }
-            }
-        }
-    };
     html! {
-        ul.headline {
-            @for (name, won) in &wins {
-                li {
-                    strong { (name) } " needs the least processor time in " (won.len()) " of "
-                    (all) ": " (links(won))
-                }
-            }
-            @if !open.is_empty() {
-                li { "Not decided in " (open.len()) " of " (all) ": " (links(&open)) }
-            }
-        }
+        ul.headline { @for sentence in answers.summary() { li { (sentence) } } }
+        p.quiet { (answers::MEANING) }
         ul.cards {
-            @for (workload, row) in &answers.rows {
+            @for (workload, answers) in &answers.rows {
                 li data-workload=(workload.family()) {
                     h3 { a href=(link(workload)) { (workload.name) } }
                     p { (workload.question) }
                     dl {
-                        @for (question, answer) in answers.columns[1..].iter().zip(row) {
-                            @if answer.words != NO_QUESTION {
-                                dt { (question) }
-                                dd {
-                                    @if let Some((name, value)) = &answer.best {
-                                        strong { (name) } " " span.value { (value) } br;
-                                    }
-                                    span.quiet { (answer.words) }
-                                }
-                            }
+                        @for answer in answers {
+                            dt { (answer.question) }
+                            (answer_to_one(answer))
                         }
                     }
                 }
             }
+        }
+        @let notes = answers.table().remarks;
+        @if !notes.is_empty() {
+            details.void {
+                summary { "What these answers leave open" }
+                ul.remarks { @for note in notes { li { (note) } } }
+            }
+        }
+    }
+}
+
+fn answer_to_one(answer: &Answer) -> Markup {
+    let lead = match &answer.lead {
+        Ok(lead) => lead,
+        Err(why) => return html! { dd { span.quiet { (why) } } },
+    };
+    let behind = [("next", &lead.next), ("last", &lead.last)];
+    html! {
+        dd {
+            strong { (lead.names[0]) } " " span.value { (lead.value) }
+            @if lead.names.len() > 1 {
+                br;
+                span.quiet { "with it " (lead.names[1..].join(", ")) }
+            }
+        }
+        @for (what, behind) in behind {
+            @if let Some(behind) = behind { dd { span.quiet { (what) ": " (behind.text()) } } }
         }
     }
 }
@@ -320,7 +308,7 @@ fn legend() -> Markup {
     html! {
         ul.legend aria-label="Colours of the heat map" {
             li { span.key.lowest {} " lowest" }
-            li { span.key.unsure {} " ? not told apart from it" }
+            li { span.key.unsure {} " ? in the lead with it" }
             @for number in 0..=STEPS.len() {
                 li { span.key.(format!("step-{number}")) {} " " (between(number)) }
             }
@@ -393,8 +381,9 @@ fn of_workload(
                 (families(&standings))
                 (remarks(table))
                 @if let Some(shares) = shares(run, workload) {
+                    @let rows: Vec<Row<'_>> = shares.rows.iter().map(row).collect();
                     (data_table(&format!("{}, {}: {SHARES}", header.profile, workload.name),
-                        &shares, &[], None))
+                        &shares, &rows, None))
                 }
                 @for workload in &part.workloads { (latency(run, workload)) }
             }

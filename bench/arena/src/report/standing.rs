@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hdrhistogram::Histogram;
 
 use crate::catalogue::{Contestant, Io};
-use crate::ranking::{Ranking, interval};
+use crate::ranking::{End, Ranking, interval};
 use crate::record::Run;
 use crate::stats::{Comparison, Spread, compare, spread};
 use crate::table::{Line, Verdict, lines, number, ranking_column};
@@ -25,8 +25,8 @@ pub(super) struct Standing<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Place {
     Lowest,
-    /// Without a comparison where they have no block in common.
-    NotToldApart(Option<Comparison>),
+    /// Not surely dearer than any other; without a comparison where they have no block in common.
+    InTheLead(Option<Comparison>),
     Dearer(Comparison),
     /// A floor, or one that did not serve every connection: no answer, whatever it costs.
     NoAnswer(Option<Comparison>),
@@ -36,32 +36,30 @@ pub(super) enum Place {
 /// The standings of a workload, in the order of its table.
 pub(super) fn standings<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Standing<'a>> {
     let lines = lines(run, workload);
-    let median = |line: &Line<'_>| Some(spread_of(line)?.median);
-    let is_candidate = |line: &Line<'_>| !line.contestant.floor && line.served_all();
-    let candidates = lines.iter().filter(|line| is_candidate(line) && median(line).is_some());
-    let lowest = candidates.min_by(|a, b| median(a).partial_cmp(&median(b)).expect("finite"));
-    let lowest = lowest.map(|line| (line.name(), line.standings()));
     let ranking = Ranking::of(run, workload, Line::standings);
+    let is_candidate = |line: &Line<'_>| !line.contestant.floor && line.served_all();
+    let named = |name: &str| lines.iter().any(|line| is_candidate(line) && line.name() == name);
+    let lead = ranking.nearest(|one| named(&one.name), End::Least);
     let place = |line: &Line<'_>, spread: Option<Spread>| {
         if spread.is_none() {
             return Place::Void(line.worst());
         }
-        let Some((name, blocks)) = &lowest else {
+        let Some(lowest) = lead.first() else {
             return Place::NoAnswer(None);
         };
-        let is_told_apart = ranking.tells_apart(&line.name(), name);
-        match compare(&line.standings(), blocks) {
-            _ if line.name() == *name => Place::Lowest,
-            Some(found) if is_candidate(line) && is_told_apart => Place::Dearer(found),
-            found if is_candidate(line) => Place::NotToldApart(found),
+        let leads = lead.iter().any(|leader| leader.name == line.name());
+        match compare(&line.standings(), &lowest.blocks) {
+            _ if line.name() == lowest.name => Place::Lowest,
+            found if leads => Place::InTheLead(found),
+            Some(found) if is_candidate(line) => Place::Dearer(found),
             found => Place::NoAnswer(found),
         }
     };
-    let standing = |line: Line<'a>| {
-        let spread = spread_of(&line);
+    let standing = |line: &Line<'a>| {
+        let (line, spread) = (line.clone(), spread_of(line));
         Standing { place: place(&line, spread), spread, line }
     };
-    lines.into_iter().map(standing).collect()
+    lines.iter().map(standing).collect()
 }
 
 fn spread_of(line: &Line<'_>) -> Option<Spread> {
@@ -74,10 +72,8 @@ impl Standing<'_> {
         let ratio = |found: Comparison| number(found.ratio);
         match self.place {
             Place::Lowest => ("lowest".to_owned(), "lowest".to_owned()),
-            Place::NotToldApart(Some(found)) => {
-                (format!("{} ?", ratio(found)), "unsure".to_owned())
-            }
-            Place::NotToldApart(None) => ("?".to_owned(), "unsure".to_owned()),
+            Place::InTheLead(Some(found)) => (format!("{} ?", ratio(found)), "unsure".to_owned()),
+            Place::InTheLead(None) => ("?".to_owned(), "unsure".to_owned()),
             Place::Dearer(found) => (ratio(found), step(found.ratio)),
             Place::NoAnswer(Some(found)) => (format!("{} †", ratio(found)), "none".to_owned()),
             Place::NoAnswer(None) => ("†".to_owned(), "none".to_owned()),
@@ -97,9 +93,9 @@ impl Standing<'_> {
         let ratio = |found: Comparison| format!("{}{}", number(found.ratio), interval(found));
         match self.place {
             Place::Lowest => format!("{about}, the lowest"),
-            Place::NotToldApart(None) => format!("{about}, not compared with the lowest"),
-            Place::NotToldApart(Some(found)) => {
-                format!("{about}, {} times the lowest, not told apart from it", ratio(found))
+            Place::InTheLead(None) => format!("{about}, in the lead, not compared with the lowest"),
+            Place::InTheLead(Some(found)) => {
+                format!("{about}, {} times the lowest, in the lead with it", ratio(found))
             }
             Place::Dearer(found) => format!("{about}, {} times the lowest", ratio(found)),
             Place::NoAnswer(_) if self.line.contestant.floor => about,

@@ -1,11 +1,13 @@
 //! What fits a terminal: fewer columns where it is narrow, and lines broken between words.
 
 use super::{Style, render};
+use crate::capacity::CAPACITY;
 use crate::table::{GROUP, RESPONSE_P99, Table};
 
 /// The columns that stay longest, the most important first.
-const IMPORTANT: [&str; 17] = [
+const IMPORTANT: [&str; 18] = [
     "architecture",
+    CAPACITY,
     "CPU µs/request",
     "CPU µs/login",
     "CPU µs/session",

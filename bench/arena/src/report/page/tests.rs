@@ -8,6 +8,7 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use super::*;
 use crate::report::figure::heat_map;
 use crate::report::tests::{cell, contestant, run, run_at_a_rate, run_beside_a_peer, workload};
+use crate::shares::Share;
 use crate::table::table;
 
 /// What a reader sees of it.
@@ -46,8 +47,16 @@ fn the_page_has_the_rows_answers_and_remarks_of_the_tables() {
                 assert!(text.contains(expected.as_str()), "{expected}");
             }
         }
-        for answer in answers(&run).rows.iter().flat_map(|(_, row)| row) {
-            assert!(answer.words == NO_QUESTION || text.contains(&answer.words));
+        let answers = answers::of(&run);
+        for answer in answers.rows.iter().flat_map(|(_, row)| row) {
+            let Ok(lead) = &answer.lead else { continue };
+            for behind in lead.next.iter().chain(&lead.last) {
+                assert!(text.contains(&behind.text()));
+            }
+            assert!(lead.names.iter().all(|name| text.contains(name)));
+        }
+        for sentence in answers.summary().iter().chain(&answers.table().remarks) {
+            assert!(text.contains(sentence), "{sentence}");
         }
     }
 }
@@ -58,8 +67,9 @@ fn the_page_opens_with_the_answer_and_what_was_void() {
     let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words} in {text}"));
     let order = [
         "The answer",
-        "Not decided in 2 of 2 workloads: plaintext, herd",
-        "pool 9.20 µsnot told apart from threads",
+        "In the lead: threads in all of 2 workloads; pool in 1.",
+        "pool 9.20 µswith it threads",
+        "What these answers leave open",
         "What was void, and why",
         "STARVED: no request was answered",
         "herd: pool",
@@ -75,7 +85,7 @@ fn the_page_opens_with_the_answer_and_what_was_void() {
 fn the_heat_map_tells_the_lowest_its_equals_those_that_are_no_answer_and_what_is_void() {
     let text = text_of(&heat_map(&run()));
     for expected in
-        ["lowest", "1.01 ?", "0.76 †", "FAILED", "not told apart from it", "(peer)", "herd"]
+        ["lowest", "1.01 ?", "0.76 †", "FAILED", "in the lead with it", "(peer)", "herd"]
     {
         assert_eq!(text.contains(expected), expected != "(peer)", "{expected} in {text}");
     }
@@ -125,11 +135,33 @@ fn all_levels_of_a_series_stand_in_one_table_and_are_filtered_together() {
     for (expected, times) in [
         ("<section class=\"workload\" id=\"quick-rates\"", 1),
         ("type=\"checkbox\" checked autocomplete=\"off\" value=\"rates\"", 1),
-        ("href=\"#quick-rates\"", 6),
+        ("href=\"#quick-rates\"", 4),
         ("data-architecture=\"threads\"", 2),
     ] {
         assert_eq!(page.matches(expected).count(), times, "{expected}");
     }
+}
+
+#[test]
+fn how_workers_shared_is_on_the_page_and_filtered_with_the_rest() {
+    let mut run = run();
+    run.header.workloads.truncate(1);
+    run.header.workloads[0].variants = true;
+    let count_without = of(&[run.clone()], &[]).matches("data-architecture=\"pool\"").count();
+    for cell in run.cells.iter_mut().filter(|cell| cell.contestant == "pool") {
+        let share = |connections| Share { connections, requests: 10 * connections };
+        cell.workers = Some(vec![share(12), share(52)]);
+    }
+    let shares = shares(&run, &run.header.workloads[0]).unwrap();
+    assert_eq!(shares.rows, [["pool", "2", "12", "52", "0.72", "120", "520", "0.72"]]);
+    let page = of(&[run], &[]);
+    let text = text_of(&page);
+    for expected in shares.columns.iter().chain([&SHARES]) {
+        assert!(text.contains(expected), "{expected}");
+    }
+    assert!(shares.rows[0].iter().all(|cell| text.contains(cell)));
+    let count = page.matches("data-architecture=\"pool\"").count();
+    assert_eq!(count, count_without + 1);
 }
 
 #[test]
