@@ -358,9 +358,14 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 pub(crate) struct Dialogue(BufReader<TcpStream>);
 
 impl Dialogue {
+    /// Connects, and waits for nothing.
+    pub(crate) fn connect(server: &Server) -> Self {
+        Dialogue(BufReader::new(server.connect()))
+    }
+
     /// Connects, and waits for the greeting.
     pub(crate) fn greeted(server: &Server) -> Self {
-        let mut dialogue = Dialogue(BufReader::new(server.connect()));
+        let mut dialogue = Self::connect(server);
         dialogue.expect("220");
         dialogue
     }
