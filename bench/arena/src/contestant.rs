@@ -369,7 +369,7 @@ pub(crate) mod tests {
             accounting: &Accounting::find(),
             log: folder.join("log"),
             ready,
-            ready_deadline: Duration::from_millis(300),
+            ready_deadline: Duration::from_secs(3),
             stop_deadline: Duration::from_millis(300),
         })
     }

@@ -129,7 +129,7 @@ fn whoever_is_idle_or_in_a_request_is_served_after_the_server_was_stopped() {
         asking.send("NO");
         let mut idle = architecture.concurrent.then(|| Dialogue::login(&server));
         for _ in 0..3 {
-            server.interrupt();
+            server.while_stopped(|| {});
         }
         asking.send("OP\r\n");
         asking.expect("200");
@@ -150,7 +150,7 @@ fn interruptions_buy_no_time() {
         let mut client = Dialogue::login(server);
         client.send("NO");
         eventually("the timeout ends the session", || {
-            server.interrupt();
+            server.while_stopped(|| {});
             (!client.is_silent()).then_some(())
         });
         client.expect("421");

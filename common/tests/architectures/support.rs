@@ -224,8 +224,8 @@ impl Server {
         self.children().into_iter().chain([self.pid()]).collect()
     }
 
-    /// Stops all its processes, and lets them go on: whatever waits there is interrupted.
-    pub(crate) fn interrupt(&self) {
+    /// Does something while all its processes are stopped; whatever waits there is interrupted.
+    pub(crate) fn while_stopped(&self, work: impl FnOnce()) {
         let group = Pid::from_raw(self.pid());
         killpg(group, Signal::SIGSTOP).unwrap();
         eventually("all are stopped", || {
@@ -233,6 +233,7 @@ impl Server {
             let runs = |pid: i32| state(pid).is_some_and(|line| !line.contains(") T "));
             (!self.processes().into_iter().any(runs)).then_some(())
         });
+        work();
         killpg(group, Signal::SIGCONT).unwrap();
     }
 
@@ -357,9 +358,14 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 pub(crate) struct Dialogue(BufReader<TcpStream>);
 
 impl Dialogue {
+    /// Connects, and waits for nothing.
+    pub(crate) fn connect(server: &Server) -> Self {
+        Dialogue(BufReader::new(server.connect()))
+    }
+
     /// Connects, and waits for the greeting.
     pub(crate) fn greeted(server: &Server) -> Self {
-        let mut dialogue = Dialogue(BufReader::new(server.connect()));
+        let mut dialogue = Self::connect(server);
         dialogue.expect("220");
         dialogue
     }
