@@ -75,6 +75,23 @@ fn each_block_has_every_contestant_once_in_an_order_of_the_seed() {
 }
 
 #[test]
+fn a_plan_names_each_question_once_and_the_whole() {
+    let mut header = header(vec![contestant("a", ""), contestant("b", "")], 2);
+    let level = |name: &str| {
+        let series = Some("curve".to_owned());
+        Workload { name: name.to_owned(), series, ..workload() }
+    };
+    header.workloads.extend([level("curve-1"), level("curve-2")]);
+    let said = plan_in_words(&Run { name: String::new(), header, cells: Vec::new() });
+    let cells = |line: &str| line.split_once(", about ").unwrap().0.to_owned();
+    let lines: Vec<String> = said.lines().map(cells).collect();
+    let line = |name: &str, cells: &str| format!("{name:24} {cells:>10}");
+    let expected =
+        [line("sample", "6 cells"), line("curve", "4 cells"), line("in all", "10 cells")];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
     let good = format!("trap 'exit 0' TERM; echo listening on {}; sleep 9 & wait", parrot(REPLY));
     let dies =
