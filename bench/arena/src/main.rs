@@ -23,6 +23,7 @@ mod report;
 mod resume;
 mod run;
 mod sample;
+mod scalability;
 mod series;
 mod shares;
 mod stage;

@@ -28,10 +28,11 @@ use crate::calibration::word;
 use crate::machine::Counting;
 use crate::ranking::twins;
 use crate::record::{Header, Run, read_all};
+use crate::scalability::{self, SCALABILITY};
 use crate::series::sections;
 use crate::table::{Table, Verdict};
 use crate::unit::Unit;
-use crate::workload::Workload;
+use crate::workload::{Varied, Workload};
 
 /// More stolen time than this share of the machine is worth a word.
 const STEAL_WORTH_A_WORD: f64 = 0.02;
@@ -88,8 +89,11 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
             for remark in &table.remarks {
                 push(&mut out, &terminal::wrapped(remark, 2, columns));
             }
-            if let Some(shares) = shares(run, workload) {
-                push(&mut out, terminal::fitted(&shares, columns).0.trim_end());
+            let laws = scalability::table(run, &section.workloads);
+            for table in shares(run, workload).iter().chain(laws.as_ref()) {
+                if !table.rows.is_empty() {
+                    push(&mut out, terminal::fitted(table, columns).0.trim_end());
+                }
             }
         }
     }
@@ -190,6 +194,15 @@ fn section(out: &mut String, run: &Run) {
         if let Some(shares) = shares(run, workload) {
             push(out, &format!("\n{SHARES}:\n"));
             push(out, render(&shares, Style::Markdown).trim_end());
+        }
+        if let Some(laws) = scalability::table(run, &section.workloads) {
+            push(out, &format!("\n{SCALABILITY}:\n"));
+            if !laws.rows.is_empty() {
+                push(out, &render(&laws, Style::Markdown));
+            }
+            for remark in &laws.remarks {
+                push(out, &format!("- {remark}"));
+            }
         }
     }
 }
@@ -328,7 +341,7 @@ fn load(levels: &[&Workload]) -> String {
     if let Some(backlog) = workload.backlog {
         parts.push(format!("{backlog} arrivals at most wait"));
     }
-    parts.push(crate::progress::counted(workload.connections, "connection"));
+    parts.push(connections(levels));
     if let Some(think_ms) = workload.think_ms {
         parts.push(format!("{think_ms} ms between reply and request"));
     }
@@ -356,6 +369,14 @@ fn load(levels: &[&Workload]) -> String {
     let trials = if workload.capacity.is_some() { "searches with trials" } else { "blocks" };
     parts.push(format!("{} {trials} of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
+}
+
+fn connections(levels: &[&Workload]) -> String {
+    if levels[0].varied() == Some(Varied::Connections) {
+        let all: Vec<String> = levels.iter().map(|level| level.connections.to_string()).collect();
+        return format!("{} connections", then(&all));
+    }
+    crate::progress::counted(levels[0].connections, "connection")
 }
 
 /// The values of levels, from the first to the last.

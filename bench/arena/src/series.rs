@@ -7,7 +7,7 @@ use crate::machine::Placement;
 use crate::record::Run;
 use crate::table::{Line, NOTHING, Table, Verdict, lines, middle, table};
 use crate::unit::Unit;
-use crate::workload::Workload;
+use crate::workload::{Varied, Workload};
 
 /// Between the values of two levels.
 const THEN: &str = " → ";
@@ -71,8 +71,23 @@ const OF_CORES: [Column; 4] = [
     }),
 ];
 
+/// What changes with the connections.
+const OF_CONNECTIONS: [Column; 4] = [
+    ("requests/s", |line, _| {
+        let mark = if line.is_client_bound() { "≥ " } else { "" };
+        format!("{mark}{}", middle(line.reached()))
+    }),
+    ("p99 µs", |line, _| latency(line, |outcome| outcome.service_us.p99)),
+    ("CPU µs/request", |line, _| middle(line.cost())),
+    ("served", |line, _| line.served_text()),
+];
+
 fn table_of_levels(run: &Run, levels: &[&Workload]) -> Table {
-    let columns: &[Column] = if levels[0].cores.is_some() { &OF_CORES } else { &OF_RATES };
+    let columns: &[Column] = match levels[0].varied() {
+        Some(Varied::Cores) => &OF_CORES,
+        Some(Varied::Connections) => &OF_CONNECTIONS,
+        Some(Varied::Rate) | None => &OF_RATES,
+    };
     let placement = &run.header.machine.placement;
     let by_level: Vec<Vec<Line<'_>>> = levels.iter().map(|level| lines(run, level)).collect();
     let named = |column: &'static str| match column {

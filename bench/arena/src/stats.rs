@@ -3,12 +3,14 @@
 //! A block is the unit: contestants are compared within it and resampled by it, never by request.
 
 mod letters;
+mod scalability;
 
 use std::collections::BTreeMap;
 
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 pub(crate) use self::letters::letters;
+pub(crate) use self::scalability::{LEVELS_MIN, Law};
 
 /// Fewer blocks than this say too little for an interval.
 pub(crate) const BLOCKS_FOR_AN_INTERVAL: usize = 5;
@@ -48,8 +50,15 @@ pub(crate) fn compare(first: &Blocks, second: &Blocks) -> Option<Comparison> {
     let logs = log_ratios(first, second);
     let ratio = median(&mut logs.clone())?.exp();
     let interval = (logs.len() >= BLOCKS_FOR_AN_INTERVAL)
-        .then(|| bootstrap(|random| resampled_median(&logs, random)));
-    Some(Comparison { ratio, interval })
+        .then(|| bootstrap(|random| resampled_median(&logs, random)).map(f64::exp));
+    Some(Comparison { ratio, interval: interval.map(|[low, high]| (low, high)) })
+}
+
+/// The median of one value a block with its 95% bootstrap interval, where there are blocks enough.
+pub(crate) fn estimate(values: &[f64]) -> Option<(f64, Option<[f64; 2]>)> {
+    let middle = median(&mut values.to_vec())?;
+    let enough = values.len() >= BLOCKS_FOR_AN_INTERVAL;
+    Some((middle, enough.then(|| bootstrap(|random| resampled_median(values, random)))))
 }
 
 /// The median over the blocks of the ratio of the first to the second, where the interval does not
@@ -67,7 +76,8 @@ pub(crate) fn compare_unpaired(first: &Blocks, second: &Blocks) -> Option<Compar
         resampled_median(&first, random) - resampled_median(&second, random)
     };
     let enough = first.len().min(second.len()) >= BLOCKS_FOR_AN_INTERVAL;
-    Some(Comparison { ratio, interval: enough.then(|| bootstrap(drawn)) })
+    let interval = enough.then(|| bootstrap(drawn).map(f64::exp));
+    Some(Comparison { ratio, interval: interval.map(|[low, high]| (low, high)) })
 }
 
 /// How probable it is, for each pair of contestants, that two that are alike differ by so much: in
@@ -194,19 +204,18 @@ fn log_ratios(first: &Blocks, second: &Blocks) -> Vec<f64> {
     paired(first, second).map(|(a, b)| (a / b).ln()).collect()
 }
 
-/// The 95% interval of a ratio whose logarithm is drawn from resampled blocks.
-fn bootstrap(mut log_ratio: impl FnMut(&mut fastrand::Rng) -> f64) -> (f64, f64) {
+/// The 95% interval of what is drawn from resampled blocks.
+fn bootstrap(mut draw: impl FnMut(&mut fastrand::Rng) -> f64) -> [f64; 2] {
     let mut random = fastrand::Rng::with_seed(BOOTSTRAP_SEED);
-    let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| log_ratio(&mut random)).collect();
+    let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| draw(&mut random)).collect();
     drawn.sort_by(f64::total_cmp);
-    let at = |share: f64| drawn[(share * (RESAMPLES - 1) as f64).round() as usize].exp();
-    (at(0.025), at(0.975))
+    [0.025, 0.975].map(|share| drawn[(share * (RESAMPLES - 1) as f64).round() as usize])
 }
 
 /// The median of as many blocks, drawn from them with replacement; there must be some.
-fn resampled_median(logs: &[f64], random: &mut fastrand::Rng) -> f64 {
+fn resampled_median(values: &[f64], random: &mut fastrand::Rng) -> f64 {
     let mut resample: Vec<f64> =
-        (0..logs.len()).map(|_| logs[random.usize(..logs.len())]).collect();
+        (0..values.len()).map(|_| values[random.usize(..values.len())]).collect();
     median(&mut resample).expect("a resample is as long as its sample")
 }
 

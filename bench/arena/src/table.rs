@@ -508,7 +508,7 @@ impl Line<'_> {
     }
 
     /// Of the block in which the fewest connections were served.
-    fn served_text(&self) -> String {
+    pub(crate) fn served_text(&self) -> String {
         let outcomes = self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved);
         let worst = outcomes
             .filter_map(|cell| cell.outcome.as_ref())

@@ -44,6 +44,7 @@ pub(crate) struct Workload {
     /// login.
     #[serde(default)]
     pub(crate) path: String,
+    #[serde(default = "not_told")]
     pub(crate) connections: usize,
     /// Requests in flight on one connection.
     #[serde(default = "one")]
@@ -130,6 +131,15 @@ pub(crate) enum Levels {
     Rate(Vec<Rate>),
     /// Those that the machine has not are left out.
     Cores(Vec<usize>),
+    Connections(Vec<usize>),
+}
+
+/// What a workload's levels differ in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Varied {
+    Rate,
+    Cores,
+    Connections,
 }
 
 /// More levels of one key are not asked for.
@@ -171,8 +181,18 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
         Some(Levels::Cores(_)) if workload.cores.is_some() => {
             return Err(Malformed::new(file, text, "cores", "expected none beside levels of it"));
         }
+        Some(Levels::Connections(_)) if workload.connections != not_told() => {
+            let expected = "expected none beside levels of it";
+            return Err(Malformed::new(file, text, "connections", expected));
+        }
         Some(Levels::Rate(rates)) => workload.rate = rates.first().cloned(),
+        Some(Levels::Connections(connections)) => {
+            workload.connections = connections.first().copied().unwrap_or(0);
+        }
         Some(Levels::Cores(_)) | None => {}
+    }
+    if workload.connections == not_told() {
+        return Err(Malformed::new(file, text, "", "missing field `connections`"));
     }
     workload.expected_bytes = workload.expected_bytes.or(workload.file_bytes);
     workload.name = definition::name_of(file);
@@ -243,7 +263,21 @@ impl Workload {
                 let of = |&cores: &usize| Self { cores: Some(cores), ..at(cores.to_string()) };
                 cores.iter().map(of).collect()
             }
+            Some(Levels::Connections(all)) => {
+                let of = |&connections: &usize| Self { connections, ..at(connections.to_string()) };
+                all.iter().map(of).collect()
+            }
         }
+    }
+
+    /// What the levels of its series differ in; none of one that stands alone.
+    pub(crate) fn varied(&self) -> Option<Varied> {
+        self.series.as_ref()?;
+        Some(match (&self.rate, self.cores) {
+            (Some(_), _) => Varied::Rate,
+            (None, Some(_)) => Varied::Cores,
+            (None, None) => Varied::Connections,
+        })
     }
 
     /// What it is called by who means all its levels.
@@ -386,6 +420,11 @@ impl Workload {
 
 fn one() -> usize {
     1
+}
+
+/// Instead of a number that a file must have, but where levels have it.
+fn not_told() -> usize {
+    usize::MAX
 }
 
 #[cfg(test)]

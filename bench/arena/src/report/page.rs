@@ -16,6 +16,7 @@ use crate::calibration::Cell;
 use crate::progress::counted;
 use crate::ranking::twins;
 use crate::record::Run;
+use crate::scalability::{self, SCALABILITY};
 use crate::series::{Section, sections};
 use crate::table::{Table, Verdict, ranking_column};
 use crate::workload::Workload;
@@ -384,6 +385,14 @@ fn of_workload(
                     @let rows: Vec<Row<'_>> = shares.rows.iter().map(row).collect();
                     (data_table(&format!("{}, {}: {SHARES}", header.profile, workload.name),
                         &shares, &rows, None))
+                }
+                @if let Some(laws) = scalability::table(run, &part.workloads) {
+                    @let rows: Vec<Row<'_>> = laws.rows.iter().map(row).collect();
+                    @if !laws.rows.is_empty() {
+                        (data_table(&format!("{}, {}: {SCALABILITY}", header.profile, part.name()),
+                            &laws, &rows, None))
+                    }
+                    (remarks(&laws))
                 }
                 @for workload in &part.workloads { (latency(run, workload)) }
             }

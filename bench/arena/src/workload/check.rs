@@ -186,6 +186,10 @@ impl Levels {
                 let possible = cores.iter().all(|n| (1..=1024).contains(n));
                 (cores.len(), possible && are_distinct(cores))
             }
+            Self::Connections(all) => {
+                let possible = all.iter().all(|n| (1..=CONNECTIONS_MAX).contains(n));
+                (all.len(), possible && are_distinct(all))
+            }
         };
         good && (1..=LEVELS_MAX).contains(&number)
     }

@@ -155,6 +155,24 @@ fn a_malformed_file_is_told_by_file_line_key_and_what_was_expected() {
 }
 
 #[test]
+fn levels_of_connections_make_a_workload_each() {
+    let levels = "levels = { connections = [1, 16] }\n";
+    let text = GOOD.replace("connections = 64\n", levels);
+    let series = parse(Path::new("w/sample.toml"), &text).unwrap().at_each_level();
+    let of = |one: &Workload| (one.name.clone(), one.connections, one.varied());
+    assert_eq!(of(&series[0]), ("sample-1".to_owned(), 1, Some(Varied::Connections)));
+    assert_eq!(of(&series[1]), ("sample-16".to_owned(), 16, Some(Varied::Connections)));
+    check(
+        &format!("{GOOD}{levels}"),
+        "w/sample.toml:6: connections: expected none beside levels of it",
+    );
+    check(
+        &text.replace("[1, 16]", "[1, 1]"),
+        "w/sample.toml:6: levels: expected 1 to 32 good ones",
+    );
+}
+
+#[test]
 fn a_key_of_the_other_loop_is_a_mistake() {
     check(
         &format!("{GOOD}rate = \"1000..0\"\n"),
