@@ -120,13 +120,14 @@ pub(crate) fn http(input: &[u8]) {
     if !scene.is_heard() {
         return;
     }
+    let asked = scene.client.control.concat();
     // Replies to HEAD cannot be told from others without knowing what was asked.
-    if !scene.control.windows(4).any(|four| four == b"HEAD") {
+    if !asked.windows(4).any(|four| four == b"HEAD") {
         responses(&outcome.control);
     }
     if scene.fault.is_none() {
         let whole = Client {
-            control: without_empty(vec![scene.client.control.concat()]),
+            control: without_empty(vec![asked]),
             write_bytes: usize::MAX,
             ..scene.client.clone()
         };

@@ -89,6 +89,8 @@ pub struct Conn {
     drained: bool,
     /// Control input has come to its end.
     control_ended: bool,
+    /// The session has panicked, and is not asked again.
+    panicked: bool,
     /// Bytes discarded since the session's last words, while the peer is still sending.
     lingering: Option<usize>,
 }
@@ -142,6 +144,7 @@ impl Conn {
             job_is_out: false,
             drained: false,
             control_ended: false,
+            panicked: false,
             lingering: None,
         }
     }
@@ -166,21 +169,29 @@ impl Conn {
 
     /// For readiness architectures: makes all the progress that is possible now, within a turn;
     /// none while a job is being done elsewhere.
-    ///
-    /// A session that panics is a mistake of ours, which ends its own conversation and no other.
     pub fn advance(&mut self) -> Wait {
         if self.job_is_out {
             return Wait::Ready;
         }
-        let turn = || {
-            let wait = Buffer::lend(|buffer| self.take_turn(buffer));
-            self.share.count(self.session.requests());
+        let turn = |conn: &mut Self| {
+            let wait = Buffer::lend(|buffer| conn.take_turn(buffer));
+            conn.share.count(conn.session.requests());
             wait
         };
-        catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+        self.guard(turn).unwrap_or(Wait::End)
+    }
+
+    /// A session that panics is a mistake of ours, which ends its own conversation and no other.
+    fn guard<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.panicked {
+            return None;
+        }
+        let done = catch_unwind(AssertUnwindSafe(|| work(self))).ok();
+        if done.is_none() {
             tracing::error!("a session panicked, and is closed");
-            Wait::End
-        })
+            self.panicked = true;
+        }
+        done
     }
 
     /// The same for a stage of a pipeline, with what goes this way only. [`Wait::Turn`] says that
@@ -196,10 +207,8 @@ impl Conn {
     /// `advance`.
     pub fn finish(&mut self, done: io::Result<Done>) {
         self.job_is_out = false;
-        self.session.handle(match done {
-            Ok(done) => Event::Ran(done),
-            Err(error) => Event::Failed(error),
-        });
+        let event = done.map_or_else(Event::Failed, Event::Ran);
+        self.guard(|conn| conn.session.handle(event));
     }
 
     /// A reactor has seen an event on this connection; `closing` if it says that the peer closed
@@ -223,12 +232,14 @@ impl Conn {
             self.lingering = Some(LINGER_BYTES);
             return;
         }
-        if matches!(self.session.poll(), Action::Close(Chan::Data)) {
-            // The peer does not take what would tell it the end: closing closes all the same.
-            self.sockets.close_data();
-        }
-        self.sockets.drop_timer();
-        self.session.handle(Event::TimedOut);
+        self.guard(|conn| {
+            if matches!(conn.session.poll(), Action::Close(Chan::Data)) {
+                // The peer does not take what would tell it the end: closing closes all the same.
+                conn.sockets.close_data();
+            }
+            conn.sockets.drop_timer();
+            conn.session.handle(Event::TimedOut);
+        });
     }
 
     /// The control socket, which stays the same for as long as the connection lives.
@@ -567,3 +578,6 @@ fn poll_fd((socket, direction): AwaitedSocket<'_>) -> PollFd<'_> {
     };
     PollFd::new(socket, flags)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ use crate::process::Children;
 use crate::server::back_off;
 use crate::tally;
 
-/// A child that dies sooner than this after its birth is replaced only after as long, lest a fault
-/// that kills each of them turns into an endless fork.
+/// A worker that ends sooner than this after its birth is replaced only after as long, lest a fault
+/// that ends each of them turns into an endless fork.
 const LIFE_MIN: Duration = Duration::from_millis(100);
 
 /// Threads, each of which does its work and ends.
@@ -45,6 +46,22 @@ impl Threads {
             }
         }
         Ok(Threads(threads))
+    }
+
+    /// The same, of work that is to last until the server leaves: what ends before, by an error or
+    /// a panic, is begun anew. With it end the connections that it had.
+    pub fn supervised<Work>(count: usize, work: Work) -> io::Result<Self>
+    where
+        Work: Fn(usize) + Clone + Send + 'static,
+    {
+        Self::spawn(count, move |worker| {
+            while !is_draining() {
+                let born = Instant::now();
+                // A panic has been told by now.
+                let _ = catch_unwind(AssertUnwindSafe(|| work(worker)));
+                pause_after_life_since(born);
+            }
+        })
     }
 
     /// How many there are.
@@ -116,8 +133,40 @@ impl<Work: Fn(usize)> Crew<Work> {
     fn miss(&mut self, (worker, born): (usize, Instant)) {
         tally::bury(worker);
         self.missing.insert(worker);
-        if !is_draining() {
-            std::thread::sleep(LIFE_MIN.saturating_sub(born.elapsed()));
-        }
+        pause_after_life_since(born);
+    }
+}
+
+fn pause_after_life_since(born: Instant) {
+    if !is_draining() {
+        std::thread::sleep(LIFE_MIN.saturating_sub(born.elapsed()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_or_gives_up_is_followed_by_another_that_does_its_work() {
+        let (begun, begins) = mpsc::channel();
+        let (_leaves, leaving) = mpsc::channel::<()>();
+        let leaving = std::sync::Arc::new(std::sync::Mutex::new(leaving));
+        let lives = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        Threads::supervised(1, move |worker| {
+            let life = lives.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let _ = begun.send((worker, life));
+            match life {
+                0 => panic!("its first life"),
+                1 => {}
+                // Until the test ends.
+                _ => drop(leaving.lock().unwrap().recv()),
+            }
+        })
+        .unwrap();
+        let seen: Vec<_> = begins.iter().take(3).collect();
+        assert_eq!(seen, [(0, 0), (0, 1), (0, 2)]);
     }
 }

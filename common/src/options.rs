@@ -35,9 +35,9 @@ pub enum Workers {
 }
 
 /// How many workers there are that each serve many connections, if the user does not say: one for
-/// each processor, and two at least, since one would be another architecture.
+/// each processor that the process may run on. More could only wait for each other.
 pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(2, |count| count.get().max(2))
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Describes the architecture whose crate this is used in.

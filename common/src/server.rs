@@ -46,6 +46,10 @@ const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// How long to wait when the machine has run out of something that it will have again.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// How long to wait for room at a time: a signal that comes just before the waiting does not end
+/// it.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A server that is listening.
 #[derive(Debug)]
 pub struct Server {
@@ -247,16 +251,35 @@ impl Server {
         None
     }
 
-    /// Waits for a connection to be passed on to somebody, and does `interrupted` like
-    /// [`accept_or`](Self::accept_or).
-    pub fn accept_to_pass(&self, mut interrupted: impl FnMut()) -> Option<TcpStream> {
+    /// Waits for room in one of these, and then for a connection to be passed on there; does
+    /// `interrupted` like [`accept_or`](Self::accept_or). Nothing is held meanwhile that a child
+    /// which is forked there could inherit.
+    pub fn accept_to_pass(
+        &self,
+        outboxes: &[Outbox],
+        mut interrupted: impl FnMut(),
+    ) -> Option<TcpStream> {
         while !is_draining() {
             interrupted();
+            if !self.waits_for_room(outboxes) {
+                continue;
+            }
             if let Some((connection, _)) = self.try_accept(0) {
                 return Some(connection);
             }
         }
         None
+    }
+
+    /// Whether there was some before a signal, the server's leaving, or the timeout.
+    fn waits_for_room(&self, outboxes: &[Outbox]) -> bool {
+        let room = outboxes.iter().map(|outbox| PollFd::new(outbox.as_fd(), PollFlags::POLLOUT));
+        // What is watched for nothing is found when it has been shut down.
+        let listener = PollFd::new(self.as_fd(), PollFlags::empty());
+        let mut watched: Vec<_> = room.chain([listener]).collect();
+        let timeout = PollTimeout::try_from(ROOM_TIMEOUT).unwrap_or(PollTimeout::MAX);
+        poll(&mut watched, timeout).is_ok()
+            && watched[..outboxes.len()].iter().any(|outbox| outbox.any() == Some(true))
     }
 
     /// Waits for a connection, whose socket does not block.

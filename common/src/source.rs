@@ -16,8 +16,6 @@ use nix::libc;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::drain::is_draining;
-use crate::sockets::is_transient;
 use crate::tally;
 
 /// How long a blocking write may block by itself.
@@ -116,23 +114,19 @@ impl Outbox {
     pub(crate) fn new(worker: usize, timeout: Duration) -> io::Result<(Self, Socket)> {
         let (socket, inbox) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None)?;
         socket.set_send_buffer_size(OUTBOX_BYTES)?;
-        // With a timeout, a signal interrupts the call.
-        socket.set_write_timeout(Some(timeout))?;
         inbox.set_read_timeout(Some(timeout))?;
         Ok((Outbox { socket, worker, passed: Cell::new(0) }, inbox))
     }
 
-    /// Passes a connection on, which is to be dropped here then, and does `interrupted` whenever a
-    /// signal comes while there is no room for it. One that cannot be passed on has ended.
-    pub fn pass(&self, connection: &TcpStream, mut interrupted: impl FnMut()) {
-        while let Err(error) = self.send(connection) {
-            if !is_transient(&error) && error.kind() != io::ErrorKind::WouldBlock || is_draining() {
-                tracing::warn!(%error, "cannot pass a connection on");
-                return;
-            }
-            interrupted();
+    /// Passes a connection on, which is to be dropped here then, if there is room for it: tells
+    /// whether there was. One that cannot be passed on has ended.
+    pub fn pass(&self, connection: &TcpStream) -> bool {
+        match self.send(connection) {
+            Ok(()) => self.passed.set(self.passed.get() + 1),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) => tracing::warn!(%error, "cannot pass a connection on"),
         }
-        self.passed.set(self.passed.get() + 1);
+        true
     }
 
     fn send(&self, connection: &TcpStream) -> io::Result<()> {
@@ -140,7 +134,7 @@ impl Outbox {
         let control = [ControlMessage::ScmRights(&descriptors)];
         // A message is of one byte at least.
         let message = [IoSlice::new(&[0])];
-        let flags = MsgFlags::MSG_NOSIGNAL;
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         sendmsg::<()>(self.socket.as_raw_fd(), &message, &control, flags, None)?;
         Ok(())
     }
@@ -148,6 +142,13 @@ impl Outbox {
     /// How many of those passed on have not ended, in the inbox or in conversation.
     pub fn open(&self) -> u64 {
         self.passed.get().saturating_sub(tally::ended(self.worker))
+    }
+}
+
+/// Writable when there is room.
+impl AsFd for Outbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -43,13 +43,12 @@ impl Buffer {
     }
 
     /// Receives into the buffer, which is not cleared before: a thread touches as many of its pages
-    /// as its clients fill.
+    /// as its clients fill. What a signal interrupts is for the caller to begin again, who knows
+    /// how long it may still wait.
     #[allow(unsafe_code, reason = "the buffer is filled without being zeroed first")]
     fn receive(&mut self, socket: BorrowedFd<'_>, flags: i32) -> io::Result<Received> {
         self.0.clear();
-        let bytes = uninterrupted(|| {
-            SockRef::from(&socket).recv_with_flags(self.0.spare_capacity_mut(), flags)
-        })?;
+        let bytes = SockRef::from(&socket).recv_with_flags(self.0.spare_capacity_mut(), flags)?;
         // SAFETY: the kernel has written that many bytes at the start of the spare capacity.
         unsafe { self.0.set_len(bytes) };
         Ok(Received { bytes, drained: bytes < BUFFER_BYTES })

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         let sources = server.siblings(server.workers())?;
         // They share what blocking threads there may be.
         let blocking_max = (async_tasks::BLOCKING_THREADS_MAX / server.workers()).max(1);
-        let threads = Threads::spawn(server.workers(), move |worker| {
+        let threads = Threads::supervised(server.workers(), move |worker| {
             let mut runtime = Builder::new_current_thread();
             let runtime = runtime.max_blocking_threads(blocking_max).enable_all().build();
             let serve = async_tasks::serve(sources[worker]);

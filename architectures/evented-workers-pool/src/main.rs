@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     common::serve_with(&common::architecture!(workers), |server, flags: Flags| {
         let pool = Arc::new(flags.pool()?);
         let sources = server.siblings(server.workers())?;
-        let threads = Threads::spawn(server.workers(), move |worker| {
+        let threads = Threads::supervised(server.workers(), move |worker| {
             if let Err(error) = evented::run_with(sources[worker], evented::watch, jobs(&pool)) {
                 tracing::error!(%error, "a reactor cannot go on");
             }

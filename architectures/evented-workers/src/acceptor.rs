@@ -19,17 +19,17 @@ impl Acceptor {
         let mut turn = 0;
         while !self.outboxes.is_empty() {
             let mut missing = BTreeSet::new();
-            let accepted = self.server.accept_to_pass(|| missing = tend());
+            let accepted = self.server.accept_to_pass(&self.outboxes, || missing = tend());
             let Some(connection) = accepted else { return };
             let count = self.outboxes.len();
-            let in_turn = (turn..turn + count).map(|worker| worker % count);
-            let mut there = in_turn.filter(|worker| !missing.contains(worker));
-            let least = |worker: &usize| self.outboxes[*worker].open();
-            let next = if self.least { there.min_by_key(least) } else { there.next() };
-            // Without anybody, it waits for whoever comes first.
-            let worker = next.unwrap_or(turn);
-            turn = (worker + 1) % count;
-            self.outboxes[worker].pass(&connection, || drop(tend()));
+            let mut order: Vec<usize> = (turn..turn + count).map(|worker| worker % count).collect();
+            // Whoever is missing has what nobody else has room for, and it waits there.
+            order.sort_by_key(|worker| {
+                let open = if self.least { self.outboxes[*worker].open() } else { 0 };
+                (missing.contains(worker), open)
+            });
+            let taker = order.into_iter().find(|worker| self.outboxes[*worker].pass(&connection));
+            turn = taker.map_or(turn, |worker| worker + 1) % count;
         }
     }
 }

@@ -2,8 +2,8 @@
 //! who has a connection keeps it, however busy. `async-tasks` answers it.
 //!
 //! ```text
-//!   kernel, or ┌▶ reactor: its connections      (a reactor that dies is replaced,
-//!   acceptor ──┴▶ reactor: its connections       where reactors are processes)
+//!   kernel, or ┌▶ reactor: its connections
+//!   acceptor ──┴▶ reactor: its connections      (one that dies is replaced)
 //! ```
 
 mod accept;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
                 crew.supervise();
             }
             Kind::Threads => {
-                let threads = Threads::spawn(server.workers(), reactor)?;
+                let threads = Threads::supervised(server.workers(), reactor)?;
                 flags.accept.sources(server, threads.count(), &SOURCES)?.run(Default::default);
                 threads.join();
             }

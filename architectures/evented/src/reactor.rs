@@ -1,10 +1,8 @@
-//! The loop, and the connections that it serves.
-//!
-//! **Invariant:** nothing waits but the poll, and all that a turn does has a limit.
+//! What the loop does in a turn, and the connections that it serves.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind::Interrupted};
-use std::os::fd::RawFd;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,72 +13,43 @@ use mio::{Events, Poll, Token, event::Event};
 use slab::Slab;
 
 use crate::jobs::{Outcome, Returns, Ticket};
-use crate::tokens::{self, LISTENER, RETURNS, token, watch};
+use crate::tokens::{self, RETURNS, token, watch};
 
-/// How many events a turn takes, and how many new connections: a flood of them stops nobody.
-const EVENTS: usize = 1024;
-const ACCEPTS: usize = 64;
-/// How often deadlines are looked at, all of them: for as many connections as a process has
-/// descriptors, that is cheaper than keeping timers, which every request would have to move.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// Serves with the listening socket watched in this way. `jobs` has the outcome of a job at once,
-/// or none, and its ticket takes it back later. To be called after forking: an epoll set serves
-/// whoever made it.
-pub fn run_with<Jobs: FnMut(Job, Ticket) -> Option<Outcome>>(
-    server: &Server,
-    watch_listener: impl FnOnce(&Poll, RawFd, Token) -> io::Result<()>,
-    jobs: Jobs,
-) -> io::Result<()> {
-    let poll = Poll::new()?;
-    watch_listener(&poll, server.watch()?, LISTENER)?;
-    let returns = Returns::new(&poll, RETURNS)?;
-    let (connections, again) = (Slab::new(), BTreeSet::new());
-    let mut reactor = Reactor { poll, jobs, returns, connections, again, may_accept: false };
-    let mut events = Events::with_capacity(EVENTS);
-    let mut swept = Instant::now();
-    while !(common::is_draining() && reactor.connections.is_empty()) {
-        let may_go_on = reactor.may_accept || !reactor.again.is_empty();
-        let timeout = if may_go_on { Duration::ZERO } else { SWEEP };
-        let polled = reactor.poll.poll(&mut events, Some(timeout));
-        polled.or_else(|error| if error.kind() == Interrupted { Ok(()) } else { Err(error) })?;
-        for key in std::mem::take(&mut reactor.again) {
-            reactor.advance(key);
-        }
-        for event in &events {
-            match event.token() {
-                LISTENER => reactor.may_accept = true,
-                RETURNS => reactor.take_returns(),
-                token => reactor.on_event(token, event),
-            }
-        }
-        if swept.elapsed() >= SWEEP {
-            swept = Instant::now();
-            reactor.sweep(swept);
-            // No edge announces that descriptors have become free.
-            reactor.may_accept = true;
-        }
-        if reactor.may_accept {
-            reactor.accept(server);
-        }
-    }
-    Ok(())
-}
-
-struct Reactor<Jobs> {
+pub(crate) struct Reactor<Jobs> {
     poll: Poll,
     jobs: Jobs,
     returns: Arc<Returns>,
-    connections: Slab<Conn>,
+    pub(crate) connections: Slab<Conn>,
     /// Who has had a turn and could go on.
     again: BTreeSet<usize>,
-    may_accept: bool,
+    /// Somebody may be waiting at the listener.
+    pub(crate) may_accept: bool,
 }
 
 impl<Jobs: FnMut(Job, Ticket) -> Option<Outcome>> Reactor<Jobs> {
-    /// Takes connections that wait, as many as a turn has, or as the machine lets it.
-    fn accept(&mut self, server: &Server) {
-        for _ in 0..ACCEPTS {
+    pub(crate) fn new(poll: Poll, jobs: Jobs) -> io::Result<Self> {
+        let returns = Returns::new(&poll, RETURNS)?;
+        let connections = Slab::new();
+        Ok(Reactor { poll, jobs, returns, connections, again: BTreeSet::new(), may_accept: false })
+    }
+
+    /// Waits for events, for no longer than `timeout`, and not at all if somebody could go on.
+    pub(crate) fn poll(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+        let may_go_on = self.may_accept || !self.again.is_empty();
+        let timeout = if may_go_on { Duration::ZERO } else { timeout };
+        let polled = self.poll.poll(events, Some(timeout));
+        polled.or_else(|error| if error.kind() == Interrupted { Ok(()) } else { Err(error) })
+    }
+
+    pub(crate) fn go_on(&mut self) {
+        for key in mem::take(&mut self.again) {
+            self.advance(key);
+        }
+    }
+
+    /// Takes connections that wait, no more than `count`, or as the machine lets it.
+    pub(crate) fn accept(&mut self, server: &Server, count: usize) {
+        for _ in 0..count {
             let Ok(accepted) = server.accept_ready() else {
                 self.may_accept = false;
                 return;
@@ -95,7 +64,7 @@ impl<Jobs: FnMut(Job, Ticket) -> Option<Outcome>> Reactor<Jobs> {
         }
     }
 
-    fn on_event(&mut self, token: Token, event: &Event) {
+    pub(crate) fn on_event(&mut self, token: Token, event: &Event) {
         let (key, chan) = tokens::owner(token);
         // A connection may have ended in this very turn, with an event still to come.
         if let Some(conn) = self.connections.get_mut(key) {
@@ -104,7 +73,7 @@ impl<Jobs: FnMut(Job, Ticket) -> Option<Outcome>> Reactor<Jobs> {
         }
     }
 
-    fn take_returns(&mut self) {
+    pub(crate) fn take_returns(&mut self) {
         for (key, outcome) in self.returns.take() {
             // It has not ended: a connection waits for its job.
             self.connections[key].finish(outcome);
@@ -139,7 +108,7 @@ impl<Jobs: FnMut(Job, Ticket) -> Option<Outcome>> Reactor<Jobs> {
         }
     }
 
-    fn sweep(&mut self, now: Instant) {
+    pub(crate) fn sweep(&mut self, now: Instant) {
         let late = |(key, conn): (usize, &Conn)| conn.is_late(now).then_some(key);
         let late: Vec<usize> = self.connections.iter().filter_map(late).collect();
         for key in late {

@@ -44,9 +44,10 @@ fn main() -> ExitCode {
             Ok(()) => turn.work(sources[worker]),
             Err(error) => common::back_off(&error),
         })?;
-        if let Some(outbox) = outbox {
-            while let Some(connection) = server.accept_to_pass(|| _ = crew.tend()) {
-                outbox.pass(&connection, || _ = crew.tend());
+        if let Some(outbox) = &outbox {
+            let outboxes = std::slice::from_ref(outbox);
+            while let Some(connection) = server.accept_to_pass(outboxes, || _ = crew.tend()) {
+                outbox.pass(&connection);
             }
         }
         crew.supervise();

@@ -26,7 +26,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 
 use crate::accounting::{Accounting, Group};
-use crate::sample::{self, Counters, Process};
+use crate::sample::{self, Counters, Footprint, Process};
 use crate::verify;
 
 /// How long a server may take to say that it is ready.
@@ -170,6 +170,11 @@ impl Server {
         Counters::read(self.pid(), self.group.as_ref())
     }
 
+    /// What it holds now.
+    pub(crate) fn footprint(&self) -> Footprint {
+        Footprint::read(self.pid(), self.group.as_ref())
+    }
+
     /// How it died, if it did, with its last words.
     pub(crate) fn death(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
@@ -179,7 +184,7 @@ impl Server {
     /// Ends it with SIGTERM and its tree with SIGKILL if it must be; returns what it did wrong.
     pub(crate) fn stop(mut self) -> Vec<String> {
         let mut faults = Vec::new();
-        let tree = sample::tree(self.pid());
+        let tree = self.tree();
         // A pid of a child not yet waited for cannot have been given to another process.
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
         match self.wait(self.stop_deadline) {
@@ -295,9 +300,9 @@ impl Server {
     /// not ended.
     fn remains(&self, tree: &[Process]) -> Vec<Process> {
         let mut remains = sample::still_alive(tree);
-        let members = self.group.as_ref().map_or_else(Vec::new, Group::members);
-        let others = sample::group(self.pid()).into_iter().chain(sample::alive(&members));
-        for other in others {
+        // Nobody leaves a control group, so what is in it is all there is.
+        let of_group = || sample::group(self.pid());
+        for other in self.group.as_ref().map_or_else(of_group, sample::members) {
             if remains.iter().all(|one| one.pid != other.pid) {
                 remains.push(other);
             }
@@ -305,8 +310,14 @@ impl Server {
         remains
     }
 
+    /// Itself and all that it has started.
+    fn tree(&self) -> Vec<Process> {
+        let below = || sample::tree(self.pid());
+        self.group.as_ref().map_or_else(below, sample::members)
+    }
+
     fn kill_tree(&mut self) {
-        let doomed = self.remains(&sample::tree(self.pid()));
+        let doomed = self.remains(&self.tree());
         let _ = self.child.kill();
         kill_all(&doomed);
         let _ = self.child.wait();
@@ -369,7 +380,7 @@ pub(crate) mod tests {
             accounting: &Accounting::find(),
             log: folder.join("log"),
             ready,
-            ready_deadline: Duration::from_millis(300),
+            ready_deadline: Duration::from_secs(3),
             stop_deadline: Duration::from_millis(300),
         })
     }

@@ -152,7 +152,7 @@ struct RunOptions {
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = resume::NEWEST)]
     #[arg(conflicts_with_all = [
         "workload", "architecture", "variants", "full", "peers", "peer", "blocks", "seconds",
-        "seed",
+        "seed", "plan",
     ])]
     resume: Option<String>,
     /// Beside the servers of other people that are on this machine
@@ -170,6 +170,9 @@ struct RunOptions {
     /// The seed of the order of contestants [default: a new one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Only says what would be measured, and how long it would take
+    #[arg(long)]
+    plan: bool,
     /// Where to record [default: results of the repository]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -376,6 +379,11 @@ fn measure(
     let stage = stage(&mut header.machine, backend.clone(), &header.workloads)?;
     if profile != "quick" {
         header.machine.syscalls = Some(Counting::now());
+    }
+    if options.plan {
+        let run = record::Run { name: String::new(), header, cells: Vec::new() };
+        print!("{}", run::plan_in_words(&run));
+        return Ok(0);
     }
     header.programs = programs(header.contestants.iter().chain(&backend))?;
     carry_out(Writer::create(results, started, header)?, &stage, results)

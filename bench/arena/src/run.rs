@@ -15,9 +15,9 @@ use crate::catalogue::Contestant;
 use crate::certificate::Certificate;
 use crate::contestant::Server;
 use crate::machine::Counting;
-use crate::progress::Progress;
+use crate::progress::{Progress, counted, for_people};
 use crate::record::{Cell, Header, Run, Writer};
-use crate::sample::{Footprint, Used};
+use crate::sample::Used;
 use crate::shares;
 use crate::stage::{self, Service, Stage};
 use crate::syscalls::Watch;
@@ -26,12 +26,12 @@ use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
 /// A rough allowance for starting, verifying and stopping, for the time that is foretold.
-const OVERHEAD_MS: u64 = 100;
+const OVERHEAD_MS: u64 = 60;
 /// The same for each idle session that logs in, with the slowest servers in mind.
 const IDLE_LOGIN_MS: u64 = 2;
 /// How long system calls are counted, and the load before.
-const COUNTING_MS: u64 = 300;
-const COUNTING_WARM_UP_MS: u64 = 100;
+const COUNTING_MS: u64 = 150;
+const COUNTING_WARM_UP_MS: u64 = 50;
 /// A request may be silent for the whole of a cell: starving is a finding, not an error.
 const PATIENCE_BEYOND_CELL: Duration = Duration::from_secs(5);
 
@@ -101,19 +101,45 @@ pub(crate) fn planned(run: &Run) -> (usize, u64) {
     (slots.len(), slots.iter().map(|slot| slot_ms(&run.header, slot)).sum())
 }
 
+/// The plan of what is not recorded yet, in a line for each question and one for all.
+pub(crate) fn plan_in_words(run: &Run) -> String {
+    let line = |name: &str, cells: usize, ms: u64| {
+        let time = for_people(Duration::from_millis(ms));
+        format!("{name:24} {:>10}, about {time}\n", counted(cells, "cell"))
+    };
+    let mut by_question: Vec<(&str, usize, u64)> = Vec::new();
+    for workload in &run.header.workloads {
+        by_question.push((workload.family(), 0, 0));
+    }
+    by_question.dedup();
+    for slot in remaining(run) {
+        let name = run.header.workloads[slot.workload].family();
+        let of_it = by_question.iter_mut().find(|(question, ..)| *question == name);
+        let (_, cells, ms) = of_it.expect("each slot is of one of the questions");
+        (*cells, *ms) = (*cells + 1, *ms + slot_ms(&run.header, &slot));
+    }
+    let lines = by_question.iter().map(|&(name, cells, ms)| line(name, cells, ms));
+    let (cells, ms) = planned(run);
+    lines.chain([line("in all", cells, ms)]).collect()
+}
+
 fn slot_ms(header: &Header, slot: &Slot) -> u64 {
     let workload = &header.workloads[slot.workload];
     let counts = header.machine.syscalls == Some(Counting::Counted) && counts_here(slot, workload);
     cell_ms(workload) + if counts { cell_ms(&counting(workload)) } else { 0 }
 }
 
-/// System calls are counted once for each contestant and workload.
+/// System calls are counted once for each contestant and workload, but where no table shows them.
 fn counts_here(slot: &Slot, workload: &Workload) -> bool {
-    slot.block == 1 && workload.capacity.is_none()
+    slot.block == 1 && !slot.twin && workload.capacity.is_none() && workload.series.is_none()
 }
 
-/// The workload for so long as it takes to count system calls, whose number hardly varies.
+/// The workload for so long as it takes to count system calls, whose number hardly varies. Sessions
+/// are few, so that each needs its time.
 fn counting(workload: &Workload) -> Workload {
+    if workload.script.is_some() {
+        return workload.clone();
+    }
     Workload {
         warm_up_ms: workload.warm_up_ms.min(COUNTING_WARM_UP_MS),
         duration_ms: workload.duration_ms.min(COUNTING_MS),
@@ -291,13 +317,13 @@ impl Stage {
         stop: &AtomicBool,
     ) -> anyhow::Result<(Outcome, Option<Used>)> {
         let plan = self.plan(workload, server.address(), seed);
-        let at_rest = Footprint::read(server.pid());
+        let at_rest = server.footprint();
         let (mut before, mut used) = (None, None);
         let mut on_phase = |phase| match phase {
             Phase::Measuring => before = Some(server.counters()),
             Phase::Done => {
                 let end = server.counters();
-                let loaded = Footprint::read(server.pid());
+                let loaded = server.footprint();
                 used = before.take().map(|before| before.until(&end, at_rest, loaded));
             }
         };

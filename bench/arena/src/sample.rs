@@ -94,7 +94,7 @@ impl Counters {
     pub(crate) fn read(root: i32, group: Option<&Group>) -> Self {
         let asked = Instant::now();
         let machine = MachineCounters::read();
-        let stats = tree_stats(root);
+        let stats = stats_of(root, group);
         let began = Instant::now();
         let cpu = sum_of_processes(&stats);
         let summed = middle(began);
@@ -152,10 +152,10 @@ impl MachineCounters {
 }
 
 impl Footprint {
-    /// Reads what the tree below `root` holds now.
-    pub(crate) fn read(root: i32) -> Self {
+    /// Reads what the tree below `root`, which may have a control group, holds now.
+    pub(crate) fn read(root: i32, group: Option<&Group>) -> Self {
         let mut total = Self::default();
-        for stat in tree_stats(root) {
+        for stat in stats_of(root, group) {
             total.processes += 1;
             total.threads += stat.num_threads as u64;
             let Ok(process) = procfs::process::Process::new(stat.pid) else {
@@ -186,14 +186,9 @@ pub(crate) fn group(leader: i32) -> Vec<Process> {
     all_stats().iter().filter(|stat| member(stat)).map(Process::of).collect()
 }
 
-/// Those of some pids that have not ended.
-pub(crate) fn alive(pids: &[i32]) -> Vec<Process> {
-    let stat = |&pid: &i32| procfs::process::Process::new(pid).and_then(|one| one.stat()).ok();
-    pids.iter()
-        .filter_map(stat)
-        .filter(|stat| !ended(stat))
-        .map(|stat| Process::of(&stat))
-        .collect()
+/// The members of a control group that have not ended.
+pub(crate) fn members(group: &Group) -> Vec<Process> {
+    stats_of_members(group).iter().filter(|stat| !ended(stat)).map(Process::of).collect()
 }
 
 /// Those of `processes` that have not ended.
@@ -218,6 +213,17 @@ fn ended(stat: &Stat) -> bool {
 fn all_stats() -> Vec<Stat> {
     let processes = procfs::process::all_processes().into_iter().flatten();
     processes.filter_map(|process| process.ok()?.stat().ok()).collect()
+}
+
+/// The stats of a tree: its control group knows who belongs to it, without a look at all processes
+/// of the machine.
+fn stats_of(root: i32, group: Option<&Group>) -> Vec<Stat> {
+    group.map_or_else(|| tree_stats(root), stats_of_members)
+}
+
+fn stats_of_members(group: &Group) -> Vec<Stat> {
+    let stat = |pid| procfs::process::Process::new(pid).and_then(|one| one.stat()).ok();
+    group.members().into_iter().filter_map(stat).collect()
 }
 
 /// The tree's stats, zombies included: their CPU is not yet counted in their parent.
@@ -305,7 +311,7 @@ mod tests {
             (0..3_000_000_u64).fold(1_u64, |sum, n| std::hint::black_box(sum.wrapping_mul(n) ^ n));
         std::hint::black_box(work);
         let end = Counters::read(own, None);
-        let footprint = Footprint::read(own);
+        let footprint = Footprint::read(own, None);
         let used = before.until(&end, footprint, footprint);
         assert!(used.cpu_s > 0.0, "{used:?}");
         assert!(footprint.pss_bytes > 0 && footprint.private_bytes > 0, "{footprint:?}");

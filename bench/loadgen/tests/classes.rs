@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loadgen::{Arrivals, Class, FtpOperation, Load, Manner, Outcome, Plan, Protocol, Script, Word};
 use socket2::SockRef;
@@ -20,6 +20,8 @@ use tempfile::TempDir;
 use support::{REPLY, engine, run, serve};
 
 const FILE_BYTES: usize = 3_000_000;
+/// How long anything may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server of ours, which `make test` has built.
 struct Server {
@@ -45,7 +47,7 @@ impl Server {
             Protocol::Echo => "echo",
         };
         let mut process = Command::new(program)
-            .args(["--listen", "127.0.0.1:0", "--writable", "--idle-timeout", "1"])
+            .args(["--listen", "127.0.0.1:0", "--writable"])
             .args(["--protocol", protocol, "--root"])
             .arg(root.path())
             .args(arguments)
@@ -195,7 +197,7 @@ fn for_each<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
 #[test]
 fn half_open_clients_are_cut_by_the_server_and_that_is_no_error() {
     for_each(&[Protocol::Http, Protocol::Ftp, Protocol::Echo], |protocol| {
-        let server = Server::start(*protocol);
+        let server = Server::start_with(*protocol, &["--idle-timeout", "1"]);
         let half = Class {
             operation: FtpOperation::Login,
             manner: Manner::HalfOpen,
@@ -252,13 +254,22 @@ fn leave(class_of_leavers: &Class) {
     let mut plan = plan(server.address, class(class_of_leavers.protocol));
     let load = Load::Closed { think: Duration::from_millis(5) };
     plan.beside = vec![Class { load, ..class_of_leavers.clone() }];
-    let outcome = run(&plan);
-    has_no_errors(&outcome);
-    assert!(outcome.requests > 0);
+    let begun = Instant::now();
+    let outcome = loop {
+        let outcome = run(&plan);
+        has_no_errors(&outcome);
+        let abandoned = outcome.beside[0].sessions.as_ref().unwrap().abandoned;
+        if outcome.requests > 0 && abandoned > 0 {
+            break outcome;
+        }
+        // A machine that has much else to do needs longer.
+        assert!(begun.elapsed() < PATIENCE, "in vain: {outcome:?}");
+        plan.duration *= 2;
+    };
     let [leaving] = outcome.beside.as_slice() else { panic!("one class beside: {outcome:?}") };
     has_no_errors(leaving);
     let sessions = leaving.sessions.as_ref().unwrap();
-    assert!(sessions.abandoned > 0 && sessions.served == 0, "{sessions:?}");
+    assert_eq!(sessions.served, 0, "{sessions:?}");
     assert!(sessions.begun >= sessions.abandoned, "{sessions:?}");
     assert_eq!((leaving.requests, sessions.cut.len()), (0, 0), "{sessions:?}");
 }

@@ -119,6 +119,44 @@ fn silence_ends_a_session_after_the_idle_timeout() {
     });
 }
 
+/// As a shell's job control and a pause of the machine do (signal(7)).
+#[test]
+fn whoever_is_idle_or_in_a_request_is_served_after_the_server_was_stopped() {
+    for architecture in architectures().into_iter().chain(variants()) {
+        eprintln!("── {}", architecture.name);
+        let server = Server::start(&architecture, &[]);
+        let mut asking = Dialogue::login(&server);
+        asking.send("NO");
+        let mut idle = architecture.concurrent.then(|| Dialogue::login(&server));
+        for _ in 0..3 {
+            server.while_stopped(|| {});
+        }
+        asking.send("OP\r\n");
+        asking.expect("200");
+        if let Some(idle) = &mut idle {
+            idle.send("NOOP\r\n");
+            idle.expect("200");
+            drop(Dialogue::login(&server));
+        }
+        drop((asking, idle));
+        drop(Dialogue::login(&server));
+        server.leave();
+    }
+}
+
+#[test]
+fn interruptions_buy_no_time() {
+    on_every_architecture(&["--idle-timeout", "1"], |server| {
+        let mut client = Dialogue::login(server);
+        client.send("NO");
+        eventually("the timeout ends the session", || {
+            server.while_stopped(|| {});
+            (!client.is_silent()).then_some(())
+        });
+        client.expect("421");
+    });
+}
+
 #[test]
 fn a_running_transfer_is_not_idle() {
     on_every_architecture(&["--idle-timeout", "1", "--writable"], |server| {
@@ -167,11 +205,7 @@ fn a_worker_process_that_is_killed_is_replaced_and_takes_only_its_own_connection
             continue;
         }
         let server = Server::start(&architecture, &["--workers", "4"]);
-        let path = format!("/proc/{0}/task/{0}/children", server.pid());
-        let workers = || -> Vec<i32> {
-            let listed = std::fs::read_to_string(&path).unwrap();
-            listed.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-        };
+        let workers = || server.children();
         let all_there = || {
             let workers = workers();
             (workers.len() == 4 || workers.is_empty()).then_some(workers)

@@ -1,7 +1,7 @@
 //! The guestbook over sockets, on every architecture: a library that blocks, and what it promised
 //! to a client whose server was killed.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rusqlite::Connection;
 
-use crate::support::{Server, architectures, eventually};
+use crate::support::{Server, architectures, eventually, read_some};
 
 /// How many entries are acknowledged before the server is killed.
 const ENTRIES_BEFORE: usize = 20;
@@ -27,7 +27,7 @@ fn sign(server: &Server, guest: usize, all: &AtomicUsize) -> Vec<String> {
         );
         let mut reply = [0; 512];
         let sent = client.write_all(request.as_bytes());
-        let Ok(count @ 1..) = sent.and_then(|()| client.read(&mut reply)) else {
+        let Ok(count @ 1..) = sent.and_then(|()| read_some(&mut client, &mut reply)) else {
             return acknowledged;
         };
         assert!(reply[..count].starts_with(b"HTTP/1.1 201 "), "one packet has the whole head");

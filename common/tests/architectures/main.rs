@@ -13,6 +13,7 @@ mod http_table;
 mod ipv6;
 mod leaving;
 mod logins;
+mod passing;
 mod passive;
 mod replies;
 mod scarcity;

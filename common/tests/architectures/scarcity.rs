@@ -22,14 +22,6 @@ fn all() -> impl Iterator<Item = Architecture> {
     architectures().into_iter().chain(variants())
 }
 
-/// The server and its workers.
-fn processes(server: &Server) -> Vec<i32> {
-    let children = format!("/proc/{0}/task/{0}/children", server.pid());
-    let children = std::fs::read_to_string(children).unwrap();
-    let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
-    children.chain([server.pid()]).collect()
-}
-
 /// The lowest number that no descriptor of a process has.
 fn next_descriptor(pid: i32) -> usize {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
@@ -57,7 +49,7 @@ fn without_descriptors_clients_wait_and_are_served_when_there_are_some() {
             if architecture.has_many_workers { &["--workers", "2"] } else { &[] };
         let server = Server::start(&architecture, workers);
         drop(Dialogue::login(&server));
-        let processes = processes(&server);
+        let processes = server.processes();
         let limits = |pid| std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let limit = limits(server.pid());
         let limit = limit.lines().find(|line| line.starts_with("Max open files")).unwrap();

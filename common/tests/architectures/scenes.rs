@@ -131,7 +131,7 @@ fn a_stranger_on_the_passive_port_is_dropped_and_the_owner_served() {
         client.expect("226");
         let mut stranger = TcpStream::from(socket);
         stranger.set_read_timeout(Some(PATIENCE)).unwrap();
-        let outcome = stranger.read(&mut [0]);
+        let outcome = stranger.read_to_end(&mut Vec::new());
         let dropped = matches!(outcome, Ok(0)) || is(&outcome, ErrorKind::ConnectionReset);
         assert!(dropped, "{}: {outcome:?}", server.architecture.name);
     });
@@ -171,14 +171,6 @@ fn passive_ports_are_closed_by_the_next_one_and_not_foreseeable() {
     });
 }
 
-/// A server's processes: itself and its children.
-fn processes(server: &Server) -> Vec<String> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid()));
-    let children = children.unwrap();
-    let own = server.pid().to_string();
-    children.split_whitespace().map(str::to_owned).chain([own]).collect()
-}
-
 /// How many ports a server's processes listen on, each of which may be open in many of them, and
 /// have many sockets.
 fn listening(server: &Server) -> usize {
@@ -188,8 +180,8 @@ fn listening(server: &Server) -> usize {
         .filter(|fields| fields[3] == "0A")
         .map(|fields| (format!("socket:[{}]", fields[9]), fields[1].to_owned()))
         .collect();
-    let open = |pid: String| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
-    let links = processes(server).into_iter().flat_map(open);
+    let open = |pid: i32| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let links = server.processes().into_iter().flat_map(open);
     let links = links.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     let held: HashSet<&String> =
         links.filter_map(|link| ports.get(link.to_string_lossy().as_ref())).collect();

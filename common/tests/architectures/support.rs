@@ -212,29 +212,47 @@ impl Server {
         });
     }
 
-    /// How many descriptors the server has, and how many processes it is: what a leak would make
-    /// more of.
-    pub(crate) fn footprint(&self) -> (usize, usize) {
-        let folder = format!("/proc/{}/fd", self.pid());
+    /// Its children, which have none.
+    pub(crate) fn children(&self) -> Vec<i32> {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
         let children = std::fs::read_to_string(children).unwrap();
-        let descriptors = std::fs::read_dir(folder).unwrap().count();
-        (descriptors, children.split_whitespace().count())
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    /// Itself and its children.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        self.children().into_iter().chain([self.pid()]).collect()
+    }
+
+    /// Does something while all its processes are stopped; whatever waits there is interrupted.
+    pub(crate) fn while_stopped(&self, work: impl FnOnce()) {
+        let group = Pid::from_raw(self.pid());
+        killpg(group, Signal::SIGSTOP).unwrap();
+        eventually("all are stopped", || {
+            let state = |pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+            let runs = |pid: i32| state(pid).is_some_and(|line| !line.contains(") T "));
+            (!self.processes().into_iter().any(runs)).then_some(())
+        });
+        work();
+        killpg(group, Signal::SIGCONT).unwrap();
+    }
+
+    /// How many descriptors the server has, and how many children: what a leak would make more of.
+    pub(crate) fn footprint(&self) -> (usize, usize) {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        (descriptors.count(), self.children().len())
     }
 
     /// The largest resident size so far of the server, or of that child of it which is the largest:
     /// the one that serves, if any does.
     pub(crate) fn largest_size_kib(&self) -> u64 {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        let children = std::fs::read_to_string(children).unwrap();
         // A child that ends meanwhile has no size.
-        let of = |pid: &str| -> Option<u64> {
+        let of = |pid| -> Option<u64> {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.trim().trim_end_matches(" kB").parse().ok()
         };
-        let own = self.pid().to_string();
-        let sizes = children.split_whitespace().chain([own.as_str()]).filter_map(of);
+        let sizes = self.processes().into_iter().filter_map(of);
         sizes.max().expect("a server that runs has a size")
     }
 }
@@ -340,9 +358,14 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 pub(crate) struct Dialogue(BufReader<TcpStream>);
 
 impl Dialogue {
+    /// Connects, and waits for nothing.
+    pub(crate) fn connect(server: &Server) -> Self {
+        Dialogue(BufReader::new(server.connect()))
+    }
+
     /// Connects, and waits for the greeting.
     pub(crate) fn greeted(server: &Server) -> Self {
-        let mut dialogue = Dialogue(BufReader::new(server.connect()));
+        let mut dialogue = Self::connect(server);
         dialogue.expect("220");
         dialogue
     }
@@ -431,6 +454,17 @@ pub(crate) fn read_to_end(mut stream: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
+}
+
+/// What is there next. A pause of the machine interrupts a read that has a timeout (signal(7)); the
+/// other reads of std go on by themselves.
+pub(crate) fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// The names in a folder, sorted.

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::thread;
 
-use crate::support::{Dialogue, Server, eventually, names, on_every_architecture, read_to_end};
+use crate::support::{
+    Dialogue, Server, established, eventually, names, on_every_architecture, read_to_end,
+};
 
 /// What a transfer of text may add to the largest size that a server has had: far less than the
 /// text.
@@ -73,12 +75,13 @@ fn a_fast_reader_of_text_keeps_nobody_waiting_and_can_say_abor() {
     });
 }
 
-/// As a client does that is killed, where its control connection happens to be closed first.
+/// As a client does that is killed, where its control connection happens to be closed first. The
+/// server finds both ends at once.
 #[test]
 fn an_upload_whose_client_hangs_up_first_is_not_taken_for_a_whole_file() {
     for kind in ["TYPE I", "TYPE A"] {
         on_every_architecture(&["--writable"], |server| {
-            for _ in 0..20 {
+            for _ in 0..5 {
                 let mut client = Dialogue::login(server);
                 client.send(&format!("{kind}\r\n"));
                 client.expect("200");
@@ -86,8 +89,11 @@ fn an_upload_whose_client_hangs_up_first_is_not_taken_for_a_whole_file() {
                 client.send("STOR upload\r\n");
                 client.expect("150");
                 data.write_all(b"half a li").unwrap();
-                drop(client);
-                drop(data);
+                server.while_stopped(|| {
+                    drop(client);
+                    eventually("its end has come", || (established(server) == 0).then_some(()));
+                    drop(data);
+                });
                 let left = eventually("the upload is over", || {
                     let names = names(server.root.path());
                     (!names.iter().any(|name| name.starts_with('.'))).then_some(names)

@@ -205,7 +205,7 @@ impl Child {
                 bail!(if stopped { "stopped" } else { "it did not end: killed" });
             }
             if weigh {
-                let now = Footprint::read(child.id() as i32).pss_bytes;
+                let now = Footprint::read(child.id() as i32, None).pss_bytes;
                 pss_bytes = pss_bytes.max(Some(now));
             }
             thread::sleep(LOOK_EVERY);

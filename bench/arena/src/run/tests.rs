@@ -11,6 +11,9 @@ use crate::verify::tests::parrot;
 
 const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
 
+/// How long a script may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn contestant(name: &str, script: &str) -> Contestant {
     Contestant {
         name: name.to_owned(),
@@ -47,8 +50,8 @@ fn header(contestants: Vec<Contestant>, blocks: u32) -> Header {
 
 fn stage() -> Stage {
     let mut stage = Stage::new(Placement::unpinned(), None, 0).unwrap();
-    stage.ready_deadline = Duration::from_millis(300);
-    stage.stop_deadline = Duration::from_millis(300);
+    stage.ready_deadline = PATIENCE;
+    stage.stop_deadline = PATIENCE;
     stage
 }
 
@@ -72,6 +75,23 @@ fn each_block_has_every_contestant_once_in_an_order_of_the_seed() {
 }
 
 #[test]
+fn a_plan_names_each_question_once_and_the_whole() {
+    let mut header = header(vec![contestant("a", ""), contestant("b", "")], 2);
+    let level = |name: &str| {
+        let series = Some("curve".to_owned());
+        Workload { name: name.to_owned(), series, ..workload() }
+    };
+    header.workloads.extend([level("curve-1"), level("curve-2")]);
+    let said = plan_in_words(&Run { name: String::new(), header, cells: Vec::new() });
+    let cells = |line: &str| line.split_once(", about ").unwrap().0.to_owned();
+    let lines: Vec<String> = said.lines().map(cells).collect();
+    let line = |name: &str, cells: &str| format!("{name:24} {cells:>10}");
+    let expected =
+        [line("sample", "6 cells"), line("curve", "4 cells"), line("in all", "10 cells")];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
     let good = format!("trap 'exit 0' TERM; echo listening on {}; sleep 9 & wait", parrot(REPLY));
     let dies =
@@ -87,7 +107,10 @@ fn a_contestant_that_goes_wrong_is_told_in_words_and_the_rest_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let header = Header { twins: BTreeMap::new(), ..header(contestants, 1) };
     let mut writer = Writer::create(folder.path(), jiff::Timestamp::UNIX_EPOCH, header).unwrap();
-    run(&mut writer, &stage(), &AtomicBool::new(false)).unwrap();
+    let mut stage = stage();
+    // Patience with the silent one comes to its end.
+    stage.ready_deadline = Duration::from_secs(5);
+    run(&mut writer, &stage, &AtomicBool::new(false)).unwrap();
 
     let mut cells = Run::<Cell>::read(writer.folder()).unwrap().cells;
     assert!(cells == writer.run().cells, "the records are not what was measured");
