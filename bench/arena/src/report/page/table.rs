@@ -41,11 +41,12 @@ pub(super) fn data_table(
                     @for (number, cells) in table.rows.iter().enumerate() {
                         tr {
                             th scope="row" { (cells[0]) }
+                            @let standing = standings.get(number).copied().flatten();
                             @for column in 1..cells.len() {
                                 td class=[class(column)] { (cell(&cells[column])) }
                                 @if let Some((_, greatest)) = is_charted(column) {
                                     td.chart {
-                                        @if let Some(standing) = standings.get(number).copied().flatten() {
+                                        @if let Some(standing) = standing {
                                             (bar(standing, greatest))
                                         }
                                     }
