@@ -15,6 +15,7 @@
 //! and the rest wait in silence. `evented` answers it.
 
 mod accept;
+mod lock_file;
 mod mutex;
 mod turn;
 
