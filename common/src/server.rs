@@ -99,12 +99,10 @@ pub fn serve_within<Own: Args>(
 ) -> ExitCode {
     log_to_standard_error();
     let started = match Options::parse(architecture, std::env::args_os()) {
-        Ok((options, workers, own)) => workers
-            .open_report()
-            .and_then(|report| {
-                Ok((report, Server::start(&options, &workers, descriptors_max(&own))?))
-            })
-            .map(|(report, server)| (server, own, report)),
+        Ok((options, workers, own)) => workers.open_report().and_then(|report| {
+            let server = Server::start(&options, &workers, descriptors_max(&own))?;
+            Ok((server, own, report))
+        }),
         Err(Shown::Asked(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
@@ -424,7 +422,8 @@ fn open_root(options: &Options) -> Result<Dir, String> {
     })
 }
 
-/// Sets the soft limit to the hard one, or to the most that the architecture can have, and tells it.
+/// Sets the soft limit to the hard one, or to the most that the architecture can have, and tells
+/// it.
 fn set_descriptor_limit(most: u64) -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.min(most).min(DESCRIPTORS_MAX);
