@@ -34,6 +34,6 @@ pub mod users;
 pub use conn::{Conn, Wait};
 pub use drain::{Live, is_draining};
 pub use options::{Architecture, Shown, Workers, processors};
-pub use server::{Accepted, Server, back_off, serve, serve_with};
+pub use server::{Accepted, Server, back_off, serve, serve_with, serve_within};
 pub use source::Outbox;
 pub use tally::work_as;

@@ -88,11 +88,21 @@ pub fn serve_with<Own: Args>(
     architecture: &Architecture,
     run: impl FnOnce(&'static Server, Own) -> io::Result<()>,
 ) -> ExitCode {
+    serve_within(architecture, |_| u64::MAX, run)
+}
+
+/// The same with no more descriptors than the architecture can have with these flags.
+pub fn serve_within<Own: Args>(
+    architecture: &Architecture,
+    descriptors_max: impl FnOnce(&Own) -> u64,
+    run: impl FnOnce(&'static Server, Own) -> io::Result<()>,
+) -> ExitCode {
     log_to_standard_error();
     let started = match Options::parse(architecture, std::env::args_os()) {
-        Ok((options, workers, own)) => workers
-            .open_report()
-            .and_then(|report| Ok((Server::start(&options, &workers)?, own, report))),
+        Ok((options, workers, own)) => workers.open_report().and_then(|report| {
+            let server = Server::start(&options, &workers, descriptors_max(&own))?;
+            Ok((server, own, report))
+        }),
         Err(Shown::Asked(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
@@ -120,11 +130,11 @@ pub fn serve_with<Own: Args>(
 
 impl Server {
     /// Listens, and says so in one line on standard output. An error is a line for the user.
-    fn start(options: &Options, workers: &WorkerOptions) -> Result<Self, String> {
+    fn start(options: &Options, workers: &WorkerOptions, most: u64) -> Result<Self, String> {
         let root = open_root(options)?;
         let tls = options.tls.config(options.listen)?;
         let descriptors_max =
-            raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
+            set_descriptor_limit(most).map_err(|error| format!("descriptor limit: {error}"))?;
         // Each home is a descriptor, so that the limit is raised before.
         let users = options.users.as_deref().map(|file| Users::open(file, &options.root));
         let users = users.transpose();
@@ -147,9 +157,14 @@ impl Server {
         let possible = descriptors_max.saturating_sub(reserved).max(1);
         let max_connections = options.max_connections.unwrap_or(possible);
         if max_connections > possible {
+            let advice = if descriptors_max < most.min(DESCRIPTORS_MAX) {
+                "raise it with `ulimit -n`, or "
+            } else {
+                ""
+            };
             return Err(format!(
                 "--max-connections {max_connections}: the descriptor limit allows {possible}; \
-                 raise it with `ulimit -n`, or give no more"
+                 {advice}give no more"
             ));
         }
         let max_per_ip = options.max_per_ip.unwrap_or(max_connections);
@@ -407,10 +422,11 @@ fn open_root(options: &Options) -> Result<Dir, String> {
     })
 }
 
-/// Raises the soft limit to the hard one, or to as many as there are slots for, and tells it.
-fn raise_descriptor_limit() -> io::Result<u64> {
+/// Sets the soft limit to the hard one, or to the most that the architecture can have, and tells
+/// it.
+fn set_descriptor_limit(most: u64) -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let wanted = hard.min(DESCRIPTORS_MAX);
+    let wanted = hard.min(most).min(DESCRIPTORS_MAX);
     if soft != wanted {
         setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
     }
@@ -419,6 +435,7 @@ fn raise_descriptor_limit() -> io::Result<u64> {
 
 fn cannot_listen(options: &Options, error: &io::Error) -> String {
     let advice = match error.kind() {
+        _ if error.raw_os_error() == Some(libc::EMFILE) => "start it with fewer open descriptors",
         io::ErrorKind::AddrInUse => {
             "the port is taken: stop who has it, or choose another with --listen (port 0 picks one)"
         }

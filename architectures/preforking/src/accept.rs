@@ -3,8 +3,9 @@
 use std::io;
 
 use common::{Outbox, Server};
+use nix::sys::select::FD_SETSIZE;
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 pub(crate) enum Accept {
     /// All wait in accept(2)
     Shared,
@@ -21,6 +22,10 @@ pub(crate) enum Accept {
 }
 
 impl Accept {
+    pub(crate) fn descriptors_max(self) -> u64 {
+        if self == Accept::Select { FD_SETSIZE as u64 } else { u64::MAX }
+    }
+
     /// What each worker takes connections from, and where the supervisor passes them on, if it
     /// does.
     pub(crate) fn sources(

@@ -15,6 +15,7 @@
 //! and the rest wait in silence. `evented` answers it.
 
 mod accept;
+mod lock_file;
 mod mutex;
 mod turn;
 
@@ -37,7 +38,9 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    common::serve_with(&common::architecture!(Workers::Many(WORKERS)), |server, flags: Flags| {
+    let architecture = common::architecture!(Workers::Many(WORKERS));
+    let descriptors_max = |flags: &Flags| flags.accept.descriptors_max();
+    common::serve_within(&architecture, descriptors_max, |server, flags| {
         let (sources, outbox) = flags.accept.sources(server)?;
         let turn = Turn::new(flags.accept)?;
         let mut crew = Crew::new(server.workers(), |worker: usize| match sources[worker].open() {

@@ -1,20 +1,20 @@
 //! Whose turn it is to wait in accept: everybody's, or that of whoever has a lock, until they die.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::{fs::File, io, iter};
+use std::os::fd::AsFd;
+use std::{io, iter};
 
 use common::{Conn, Server};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::select::{FdSet, select};
 
 use crate::accept::Accept;
+use crate::lock_file::LockFile;
 use crate::mutex::Mutex;
 
-/// As the supervisor has it; the file has no name.
+/// As the supervisor has it.
 pub(crate) enum Turn {
     Everybodys,
     Select,
-    Flock(OwnedFd),
+    Flock(LockFile),
     Mutex(Mutex),
 }
 
@@ -22,7 +22,7 @@ impl Turn {
     pub(crate) fn new(accept: Accept) -> io::Result<Self> {
         Ok(match accept {
             Accept::Select => Turn::Select,
-            Accept::Flock => Turn::Flock(memfd_create("accept", MFdFlags::MFD_CLOEXEC)?),
+            Accept::Flock => Turn::Flock(LockFile::new()?),
             Accept::Mutex => Turn::Mutex(Mutex::new()?),
             Accept::Shared | Accept::Passing | Accept::Reuseport => Turn::Everybodys,
         })
@@ -41,9 +41,8 @@ impl Turn {
                 source.accept()
             }),
             Turn::Flock(file) => {
-                // Opened anew: forked descriptors would all hold one lock.
-                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-                let own = File::options().write(true).open(path).expect("it is open here");
+                // Without it, the supervisor makes another worker.
+                let Ok(own) = file.open().inspect_err(common::back_off) else { return };
                 serve(|| {
                     // No signal ends this waiting: whoever holds the lock is woken, and lets go.
                     own.lock().ok();

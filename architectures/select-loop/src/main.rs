@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use common::Workers;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::select::FD_SETSIZE;
 use select_loop::Mechanism;
 
@@ -15,12 +14,12 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    common::serve_with(&common::architecture!(Workers::One), |server, flags: Flags| {
-        if flags.wait == Mechanism::Select {
-            // Who has no room in a set waits in the backlog until there is some.
-            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-            setrlimit(Resource::RLIMIT_NOFILE, soft.min(FD_SETSIZE as u64), hard)?;
-        }
+    let descriptors_max = |flags: &Flags| match flags.wait {
+        Mechanism::Poll => u64::MAX,
+        Mechanism::Select => FD_SETSIZE as u64,
+    };
+    let architecture = common::architecture!(Workers::One);
+    common::serve_within(&architecture, descriptors_max, |server, flags| {
         select_loop::run(server, flags.wait)
     })
 }

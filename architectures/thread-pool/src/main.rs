@@ -7,14 +7,12 @@
 //!
 //! The queue holds nothing: main keeps the one connection that it has accepted until a worker is
 //! free, and all others wait in the kernel's backlog, which has a limit.
-//!
 //! Known weakness: clients that stay connected keep their workers. `evented` answers it.
 
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use common::crew::Threads;
-use common::{Conn, Workers};
+use common::{Conn, Workers, crew::Threads};
 use crossbeam::channel;
 
 const WORKERS: usize = 64;
@@ -40,10 +38,12 @@ enum Accept {
 fn main() -> ExitCode {
     common::serve_with(&common::architecture!(Workers::Many(WORKERS)), |server, flags: Flags| {
         let (queue, connections) = channel::bounded::<Conn>(0);
-        let turn = || TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let next = move || match flags.accept {
             Accept::Queue => connections.recv().ok(),
-            Accept::Mutex => (turn(), server.accept()).1,
+            Accept::Mutex => {
+                let _turn = TURN.lock();
+                server.accept()
+            }
             Accept::Shared => server.accept(),
         };
         let work = move |_| std::iter::from_fn(&next).for_each(Conn::run);

@@ -3,15 +3,17 @@
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+use std::process::{Command, Stdio};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use socket2::SockRef;
 use std::time::Duration;
 
 use crate::support::{
-    Dialogue, Server, architectures, eventually, names, on_every_architecture, pattern,
-    read_to_end, variants,
+    Architecture, Dialogue, Server, architectures, eventually, names, on_every_architecture,
+    pattern, read_to_end, variants,
 };
 
 /// Closes with a reset, as a client that crashes does.
@@ -194,6 +196,60 @@ fn a_client_above_the_limit_is_told_so() {
             (&first == b"220").then_some(())
         });
         server.leave();
+    }
+}
+
+/// Those on select(2), which knows no descriptor above 1023.
+fn variants_on_select() -> impl Iterator<Item = Architecture> {
+    variants().into_iter().filter(|one| one.arguments.iter().any(|argument| argument == "select"))
+}
+
+#[test]
+fn more_clients_than_select_knows_descriptors_are_told_so_and_the_others_served() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    for architecture in variants_on_select().filter(|one| !one.has_one_each) {
+        let server = Server::start(&architecture, &[]);
+        let bytes = server.file("file", 10_000);
+        let mut greeted = Vec::new();
+        let mut refused = 0;
+        for _ in 0..1100 {
+            let mut client = Dialogue::connect(&server);
+            match &*client.line() {
+                line if line.starts_with("220 ") => greeted.push(client),
+                line => {
+                    assert!(line.starts_with("421 "), "{}: {line:?}", architecture.name);
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0 && greeted.len() > 500, "{} are greeted", greeted.len());
+        let client = greeted.last_mut().unwrap();
+        client.send("USER anonymous\r\nPASS x\r\nTYPE I\r\n");
+        for code in ["331", "230", "200"] {
+            client.expect(code);
+        }
+        let data = client.passive(&server);
+        client.send("RETR file\r\n");
+        client.expect("150");
+        assert!(read_to_end(data) == bytes);
+        client.expect("226");
+        drop(greeted);
+        server.leave();
+    }
+}
+
+#[test]
+fn a_server_on_select_that_has_no_descriptor_below_1024_says_so() {
+    for architecture in variants_on_select() {
+        let mut shell = Command::new("timeout");
+        let many = "ulimit -n 2048 && exec 3<&0 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0; \
+                    for i in {1..1100}; do exec {fd}<&0; done; \"$@\"";
+        shell.args(["30", "bash", "-c", many, "bash"]).arg(architecture.command().get_program());
+        let output = shell.args(architecture.arguments).stdin(Stdio::null()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{told}");
+        assert!(told.contains("fewer open descriptors"), "{told}");
     }
 }
 

@@ -75,16 +75,20 @@ fn a_running_upload_is_kept_whole() {
 
 #[test]
 fn idle_sessions_are_told_421() {
-    each(&[], |mut server| {
+    each(&[], |server| {
         let count = if server.architecture.concurrent { 5 } else { 1 };
-        let mut clients: Vec<_> = (0..count).map(|_| Dialogue::login(&server)).collect();
-        server.signal(Signal::SIGTERM);
-        for client in &mut clients {
-            client.expect("421");
-            assert_eq!(client.line(), "", "the connection is closed");
-        }
-        server.assert_left();
+        tells_idle_sessions(server, count);
     });
+}
+
+pub(crate) fn tells_idle_sessions(mut server: Server, count: usize) {
+    let mut clients: Vec<_> = (0..count).map(|_| Dialogue::login(&server)).collect();
+    server.signal(Signal::SIGTERM);
+    for client in &mut clients {
+        client.expect("421");
+        assert_eq!(client.line(), "", "the connection is closed");
+    }
+    server.assert_left();
 }
 
 /// The grace period is longer than anybody is patient here.
@@ -150,14 +154,16 @@ fn the_grace_period_bounds_a_transfer_that_does_not_move() {
 
 #[test]
 fn children_do_not_outlive_a_parent_that_is_killed() {
-    each(&[], |mut server| {
-        let client = Dialogue::login(&server);
-        server.signal(Signal::SIGKILL);
-        server.wait();
-        let group = Pid::from_raw(server.pid());
-        eventually("no process is left", || killpg(group, None).is_err().then_some(()));
-        drop(client);
-    });
+    each(&[], leaves_no_process_when_killed);
+}
+
+pub(crate) fn leaves_no_process_when_killed(mut server: Server) {
+    let client = Dialogue::login(&server);
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    let group = Pid::from_raw(server.pid());
+    eventually("no process is left", || killpg(group, None).is_err().then_some(()));
+    drop(client);
 }
 
 #[test]

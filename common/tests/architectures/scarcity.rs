@@ -103,3 +103,31 @@ fn without_processes_or_threads_a_server_goes_on_with_those_it_has() {
         server.leave();
     }
 }
+
+/// As in a container that hides it: the lock is opened by its name there.
+#[test]
+fn without_proc_a_lock_on_a_file_is_refused_in_one_line_and_nothing_panics() {
+    let hidden = "mount -t tmpfs none /proc && exec timeout 30 \"$@\"";
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command
+    };
+    let tried = unshare("mount -t tmpfs none /proc").output();
+    let possible = tried.is_ok_and(|output| output.status.success());
+    if skip_unless(possible, "/proc cannot be hidden").is_none() {
+        return;
+    }
+    for architecture in variants() {
+        if !architecture.arguments.iter().any(|argument| argument == "flock") {
+            continue;
+        }
+        let own = architecture.command();
+        let mut command = unshare(hidden);
+        command.arg(own.get_program()).args(own.get_args()).args(["--listen", "127.0.0.1:0"]);
+        let output = command.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+        assert!(told.contains("needs /proc"), "{told}");
+    }
+}

@@ -4,10 +4,8 @@
 
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-
-use crate::support::{Dialogue, Server, eventually, pattern, read_to_end, variants};
+use crate::leaving::{leaves_no_process_when_killed, tells_idle_sessions};
+use crate::support::{Dialogue, Server, pattern, read_to_end, variants};
 
 fn on_every_variant(arguments: &[&str], check: impl Fn(Server)) {
     for variant in variants() {
@@ -57,25 +55,12 @@ fn many_clients_at_once_are_served_where_a_worker_has_many() {
 
 #[test]
 fn whoever_is_idle_is_told_421_and_nobody_is_left_behind() {
-    on_every_variant(&[], |mut server| {
-        let mut client = Dialogue::login(&server);
-        server.signal(Signal::SIGTERM);
-        client.expect("421");
-        assert_eq!(client.line(), "", "the connection is closed");
-        server.assert_left();
-    });
+    on_every_variant(&[], |server| tells_idle_sessions(server, 1));
 }
 
 #[test]
 fn no_worker_outlives_a_parent_that_is_killed() {
-    on_every_variant(&[], |mut server| {
-        let client = Dialogue::login(&server);
-        server.signal(Signal::SIGKILL);
-        server.wait();
-        let group = Pid::from_raw(server.pid());
-        eventually("no process is left", || killpg(group, None).is_err().then_some(()));
-        drop(client);
-    });
+    on_every_variant(&[], leaves_no_process_when_killed);
 }
 
 #[test]
