@@ -18,7 +18,7 @@ use crate::record::{Header, Writer};
 use crate::stage::Stage;
 use crate::table::number;
 use crate::workload::{CONNECTIONS_MAX, Workload};
-use crate::{machine, report, run};
+use crate::{machine, programs, report, run};
 
 /// How its runs are called.
 pub(crate) const PROFILE: &str = "advise";
@@ -110,6 +110,7 @@ pub(crate) fn advise(
     header.machine.placement.keep_off_the_server()?;
     let stage = Stage::new(header.machine.placement.clone(), None, 0)?;
     stage.describe(&mut header.machine);
+    header.programs = programs(&header.contestants)?;
 
     let results = question.out.clone().unwrap_or_else(|| catalogue.root.join("results"));
     let mut writer = Writer::create(&results, started, header)?;

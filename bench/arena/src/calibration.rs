@@ -18,8 +18,7 @@ use loadgen::selftest::Findings;
 use loadgen::{Arrivals, Outcome, Protocol};
 use serde::{Deserialize, Serialize};
 
-use self::client::Child;
-pub(crate) use self::client::{Client, clients, word};
+pub(crate) use self::client::{Child, Client, clients, word};
 use crate::catalogue::{Catalogue, Contestant, require_programs};
 use crate::progress::Progress;
 use crate::record::Writer;
@@ -300,7 +299,7 @@ impl<'a> Bench<'a> {
         let target = server.address();
         let (question, limit) = (slot.question, plan.limit(slot.question));
         let mut command = match &slot.client {
-            Client::Wrk { .. } => client::wrk(target, question, plan.duration_s),
+            Client::Wrk { .. } => client::by_wrk(target, question, plan.duration_s),
             Client::Loadgen { engine } => {
                 let rate = capacity.map(|capacity| (capacity / 2.0).floor());
                 let program = &self.loadgen;

@@ -57,6 +57,10 @@ pub(crate) struct Contestant {
     /// What a server of other people says of itself; ours have the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
+    /// The SHA-256 of how a server of other people is defined: its file, and those beside it that
+    /// this one names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) definition_sha256: Option<String>,
     /// Whether a server of other people speaks within TLS, and in no other way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) tls: bool,
@@ -185,6 +189,7 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
             concurrent: declaration.concurrent,
             needs: declaration.needs,
             version: None,
+            definition_sha256: None,
             protocols: Vec::new(),
             program: programs.join(package.name.as_str()),
             arguments: Vec::new(),
@@ -229,6 +234,7 @@ fn floor(programs: &Path, model: &str, io: Io, how: &str) -> Contestant {
         concurrent: true,
         needs: None,
         version: None,
+        definition_sha256: None,
         protocols: Vec::new(),
         program: programs.join("floor"),
         arguments: vec!["--model".to_owned(), model.to_owned()],

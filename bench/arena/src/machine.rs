@@ -1,8 +1,7 @@
 //! What a run was measured on: read once, when it starts.
 
-use std::path::Path;
+use std::fs;
 use std::process::Command;
-use std::{fs, io};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -24,6 +23,9 @@ pub(crate) struct Machine {
     /// Where it is not told, the record is of before it was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) congestion_control: String,
+    /// The MTU of the loopback, where the run had a network namespace of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) netns_mtu: Option<u32>,
     pub(crate) placement: Placement,
     /// What counted processor time: a control group or procfs; it was procfs before it was told.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -87,6 +89,7 @@ impl Machine {
             commit: commit.map_or_else(unknown, |commit| commit + mark),
             backlog_limit: one_line("/proc/sys/net/core/somaxconn"),
             congestion_control: one_line("/proc/sys/net/ipv4/tcp_congestion_control"),
+            netns_mtu: None,
             placement: Placement::choose(&allowed()),
             accounting: String::new(),
             syscalls: None,
@@ -197,10 +200,10 @@ fn siblings_of(cpu: usize) -> Vec<usize> {
     numbers.flatten().collect()
 }
 
-/// The SHA-256 of a file in hexadecimal digits.
-pub(crate) fn sha256(file: &Path) -> io::Result<String> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, &fs::read(file)?);
-    Ok(digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+/// The SHA-256 in hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {

@@ -10,11 +10,13 @@ mod calibration;
 mod capacity;
 mod catalogue;
 mod certificate;
+mod check;
 mod contestant;
 mod coverage;
 mod definition;
 mod doctor;
 mod machine;
+mod netns;
 mod peer;
 mod progress;
 mod ranking;
@@ -33,8 +35,10 @@ mod table;
 mod unit;
 mod verify;
 mod workload;
+mod wrk;
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,25 +47,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
-use loadgen::{Method, Protocol};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::calibration::Bench;
 use crate::catalogue::{Catalogue, Contestant, pick, require_programs};
-use crate::machine::{Counting, Machine, Placement};
+use crate::machine::{Counting, Machine};
 use crate::peer::{Peer, Sought};
 use crate::record::{Header, Writer};
 use crate::resume::Present;
-use crate::stage::{Service, Stage, protocol_name};
+use crate::stage::Stage;
 use crate::stats::BLOCKS_FOR_AN_INTERVAL;
-use crate::verify::{Request, verify};
 use crate::workload::Workload;
 
 /// What is put behind the server where a workload has a backend.
 const BACKEND: &str = "thread-per-connection";
-/// Every protocol, in the order in which `arena check` tries them.
-const PROTOCOLS: [Protocol; 3] = [Protocol::Http, Protocol::Echo, Protocol::Ftp];
 const INTERRUPTED: u8 = 130;
 const UNFIT: u8 = 3;
 /// The profile of a run that measures the load generator.
@@ -133,6 +133,7 @@ enum Command {
 }
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct RunOptions {
     /// Only this workload (may be repeated) [default: those with quick = true, or beside servers
     /// of other people those with peers = true]
@@ -152,7 +153,7 @@ struct RunOptions {
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = resume::NEWEST)]
     #[arg(conflicts_with_all = [
         "workload", "architecture", "variants", "full", "peers", "peer", "blocks", "seconds",
-        "seed", "plan",
+        "seed", "plan", "client", "netns",
     ])]
     resume: Option<String>,
     /// Beside the servers of other people that are on this machine
@@ -161,6 +162,13 @@ struct RunOptions {
     /// Beside this one of them (may be repeated)
     #[arg(long, value_name = "NAME")]
     peer: Vec<String>,
+    /// What loads the servers; wrk has closed loops of GET, and counts from its start on
+    #[arg(long, value_enum, default_value_t = LoadedBy::Loadgen)]
+    client: LoadedBy,
+    /// In a network namespace of its own, whose loopback has this MTU (576 to 65536)
+    #[arg(long, value_name = "MTU", num_args = 0..=1, default_missing_value = netns::MTU)]
+    #[arg(value_parser = clap::value_parser!(u32).range(576..=65_536))]
+    netns: Option<u32>,
     /// Repetitions of everything instead of what the workloads say
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     blocks: Option<u32>,
@@ -176,6 +184,12 @@ struct RunOptions {
     /// Where to record [default: results of the repository]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum LoadedBy {
+    Loadgen,
+    Wrk,
 }
 
 #[derive(Args)]
@@ -233,6 +247,7 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             if let Some(wanted) = &options.resume {
                 return resume(&catalogue, &peers, &all, &results, wanted);
             }
+            options.netns.map_or(Ok(()), netns::enter)?;
             let peers = wanted_peers(&catalogue, &peers, &options)?;
             measure(&catalogue, peers, &all, own_folder, &results, &options)
         }
@@ -261,7 +276,10 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
             let is_unfit = findings.iter().any(|one| one.fitness == doctor::Fitness::Unfit);
             Ok(if is_unfit { UNFIT } else { 0 })
         }
-        Command::Check => check(&catalogue),
+        Command::Check => {
+            let stop = interrupted_by_signals()?;
+            check::check(&catalogue, &stop)
+        }
     }
 }
 
@@ -349,8 +367,12 @@ fn measure(
         (.., false) => Set::Peers,
         (.., true) => Set::Quick,
     };
-    let profile = if chosen_by_hand { "selected" } else { set.profile() };
+    let client = (options.client == LoadedBy::Wrk).then(wrk::insist).transpose()?;
+    let profile = set.profile(client.is_some(), chosen_by_hand);
     let mut workloads = chosen_workloads(all, &options.workload, set)?;
+    if client.is_some() {
+        wrk::keep_what_it_can_ask(&mut workloads, all, !options.workload.is_empty())?;
+    }
     for workload in &mut workloads {
         let least_blocks = if options.full { BLOCKS_FOR_AN_INTERVAL as u32 } else { 1 };
         workload.blocks = options.blocks.unwrap_or(workload.blocks.max(least_blocks));
@@ -364,6 +386,8 @@ fn measure(
     for workload in &mut workloads {
         workload.variants |= options.variants || named;
     }
+    // wrk does not tell who was never served.
+    contestants.retain(|one| one.concurrent || client.is_none());
     contestants.retain(|one| !one.variant || workloads.iter().any(|workload| workload.variants));
     if workloads.iter().any(|workload| workload.floor) {
         contestants.extend(catalogue.floors.clone());
@@ -376,7 +400,10 @@ fn measure(
     let started = jiff::Timestamp::now();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut header = Header::new(started, profile, seed, contestants, workloads);
-    let stage = stage(&mut header.machine, backend.clone(), &header.workloads)?;
+    let mut stage = stage(&mut header.machine, backend.clone(), &header.workloads)?;
+    stage.by_wrk = client.is_some();
+    header.client = client;
+    header.machine.netns_mtu = options.netns;
     if profile != "quick" {
         header.machine.syscalls = Some(Counting::now());
     }
@@ -399,6 +426,8 @@ fn resume(
 ) -> anyhow::Result<u8> {
     let folder = resume::find(results, wanted)?;
     let header = record::read_header(&folder)?;
+    let netns_mtu = header.machine.netns_mtu;
+    netns_mtu.map_or(Ok(()), netns::enter)?;
     let mut present = [catalogue.with_variants(), catalogue.floors.clone()].concat();
     let names = header.contestants.iter().filter(|one| one.is_peer()).map(|one| one.name.clone());
     let names: Vec<String> = names.collect();
@@ -411,11 +440,19 @@ fn resume(
     let backend = backend(catalogue, &header.workloads)?;
     require_programs(present.iter().chain(&backend))?;
 
-    let mut machine = Machine::describe();
-    let stage = stage(&mut machine, backend.clone(), &header.workloads)?;
+    let mut machine = Machine { netns_mtu, ..Machine::describe() };
+    let mut stage = stage(&mut machine, backend.clone(), &header.workloads)?;
+    let client = header.client.as_ref().map(|_| wrk::insist()).transpose()?;
+    stage.by_wrk = client.is_some();
     machine.syscalls = header.machine.syscalls.as_ref().map(|_| Counting::now());
     let programs = programs(present.iter().chain(&backend))?;
-    let now = Present { machine: &machine, contestants: &present, workloads, programs: &programs };
+    let now = Present {
+        machine: &machine,
+        contestants: &present,
+        workloads,
+        programs: &programs,
+        client,
+    };
     resume::require_the_same(&header, &now)?;
     let mut writer = Writer::resume(folder, jiff::Timestamp::now())?;
     writer.bring(&present);
@@ -436,15 +473,15 @@ fn stage(
 }
 
 /// What runs, by its contents.
-fn programs<'a>(
+pub(crate) fn programs<'a>(
     contestants: impl IntoIterator<Item = &'a Contestant>,
 ) -> anyhow::Result<record::Programs> {
     let own = std::env::current_exe().context("the path of this program")?;
     let mut programs = record::Programs::new();
     for path in contestants.into_iter().map(|one| &one.program).chain([&own]) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let digest = machine::sha256(path).with_context(|| path.display().to_string())?;
-        programs.insert(name, digest);
+        let program = fs::read(path).with_context(|| path.display().to_string())?;
+        programs.insert(name, machine::sha256(&program));
     }
     Ok(programs)
 }
@@ -521,9 +558,11 @@ enum Set {
 }
 
 impl Set {
-    /// The profile of a run in which nothing else was chosen.
-    fn profile(self) -> &'static str {
+    /// The profile of its run.
+    fn profile(self, by_wrk: bool, chosen_by_hand: bool) -> &'static str {
         match self {
+            _ if by_wrk => "wrk",
+            _ if chosen_by_hand => "selected",
             Self::Quick => "quick",
             Self::Full => "full",
             Self::Peers => "peers",
@@ -572,63 +611,6 @@ fn interrupted_by_signals() -> anyhow::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("watching for signals")?;
     }
     Ok(stop)
-}
-
-fn check(catalogue: &Catalogue) -> anyhow::Result<u8> {
-    let all = catalogue.with_variants();
-    require_programs(&all)?;
-    let stop = interrupted_by_signals()?;
-    let stage = Stage::new(Placement::unpinned(), None, CHECK_FILE_BYTES)?;
-    let root = stage.root_with_file("check.bin", CHECK_FILE_BYTES)?;
-    let mut wrong = 0;
-    for contestant in &all {
-        for protocol in PROTOCOLS {
-            if stop.load(Ordering::SeqCst) {
-                return Ok(INTERRUPTED);
-            }
-            let (faults, verdict) = match check_one(&stage, contestant, protocol, &root) {
-                Ok(faults) if faults.is_empty() => (faults, "ok".to_owned()),
-                Ok(faults) => (faults.clone(), faults.join("; ")),
-                Err(unavailable) => (Vec::new(), format!("not available: {unavailable:#}")),
-            };
-            println!("{:28} {:6} {verdict}", contestant.name, protocol_name(protocol));
-            wrong += faults.len();
-        }
-    }
-    Ok(u8::from(wrong > 0))
-}
-
-/// The size of the file that `arena check` asks for by FTP.
-const CHECK_FILE_BYTES: u64 = 12_345;
-
-/// Starts, asks and stops one architecture; what it did wrong, or why it is not available here.
-fn check_one(
-    stage: &Stage,
-    contestant: &Contestant,
-    protocol: Protocol,
-    root: &Path,
-) -> anyhow::Result<Vec<String>> {
-    let (path, expected_bytes) = match protocol {
-        Protocol::Http => ("/plaintext", Some(13)),
-        Protocol::Echo => ("", None),
-        Protocol::Ftp => ("check.bin", Some(CHECK_FILE_BYTES)),
-    };
-    let mut server = match stage.start(contestant, &Service::new(protocol, root)) {
-        Ok(server) => server,
-        Err(error) if contestant.is_unavailable(&error) => return Err(error),
-        Err(error) => return Ok(vec![format!("{error:#}")]),
-    };
-    let answer = verify(
-        server.address(),
-        &Request { protocol, method: Method::Get, path, expected_bytes, certificate: None },
-    );
-    let mut faults: Vec<String> =
-        answer.err().map(|error| format!("it answers wrongly: {error:#}")).into_iter().collect();
-    match server.death() {
-        Some(death) => faults.push(death),
-        None => faults.extend(server.stop()),
-    }
-    Ok(faults)
 }
 
 #[cfg(test)]

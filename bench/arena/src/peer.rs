@@ -17,6 +17,7 @@ use crate::Usage;
 use crate::catalogue::{Contestant, Io};
 use crate::certificate::Certificate;
 use crate::definition::{self, Malformed};
+use crate::machine::sha256;
 
 /// One server, as its file says it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -28,6 +29,9 @@ pub(crate) struct Peer {
     /// The folder of the file.
     #[serde(skip)]
     beside: PathBuf,
+    /// What it is defined by: its file, and those beside it that this one names.
+    #[serde(skip)]
+    definition: Vec<u8>,
     pub(crate) description: String,
     protocols: Vec<Protocol>,
     /// Where it stands where nothing ranks it.
@@ -88,6 +92,7 @@ fn parse(file: &Path, text: &str) -> Result<Peer, Malformed> {
     let mut peer: Peer = definition::parse(file, text)?;
     peer.name = definition::name_of(file);
     file.parent().unwrap_or(Path::new("")).clone_into(&mut peer.beside);
+    peer.definition = [text.as_bytes(), &named_beside(text, &peer.beside)].concat();
     peer.description = definition::unwrapped(&peer.description);
     peer.get = definition::unwrapped(&peer.get);
     let malformed = |key: &str, expected: String| Err(Malformed::new(file, text, key, expected));
@@ -116,6 +121,17 @@ fn parse(file: &Path, text: &str) -> Result<Peer, Malformed> {
         }
     }
     Ok(peer)
+}
+
+/// The contents of the files that a definition names by `{beside}/`, as far as they are there.
+fn named_beside(text: &str, beside: &Path) -> Vec<u8> {
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let mut contents = Vec::new();
+    for rest in text.split(BESIDE).skip(1).filter_map(|rest| rest.strip_prefix('/')) {
+        let end = rest.find(|c| !is_of_a_name(c)).unwrap_or(rest.len());
+        contents.extend(fs::read(beside.join(&rest[..end])).unwrap_or_default());
+    }
+    contents
 }
 
 /// The first lowercase word in braces that stands for nothing.
@@ -155,6 +171,7 @@ impl Peer {
             concurrent: self.concurrent,
             needs: None,
             version: Some(version),
+            definition_sha256: Some(sha256(&self.definition)),
             tls: self.tls,
             protocols: self.protocols.clone(),
             program,
@@ -329,6 +346,24 @@ get = "apt-get install sample"
         let text = fs::read_to_string(file).unwrap();
         let key = certificate.key.display();
         assert_eq!(text, format!("port=2121 root=/srv key={key} not={{{{}}}} nor={{Upper}}"));
+    }
+
+    #[test]
+    fn what_a_server_is_defined_by_is_its_file_and_those_that_it_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sample.toml");
+        let text = GOOD.replace("not={{}}", "include {beside}/all.conf;");
+        let digest = |text: &str, conf: &str| {
+            fs::write(folder.path().join("all.conf"), conf).unwrap();
+            let Sought::Found(found) = parse(&file, text).unwrap().seek(Path::new("/")) else {
+                panic!("there is a shell everywhere");
+            };
+            found.definition_sha256.unwrap()
+        };
+        let first = digest(&text, "workers 1;");
+        assert_eq!(first, digest(&text, "workers 1;"));
+        assert_ne!(first, digest(&text, "workers 2;"));
+        assert_ne!(first, digest(&text.replace("port=", "port ="), "workers 1;"));
     }
 
     #[test]

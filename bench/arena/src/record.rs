@@ -53,6 +53,9 @@ pub(crate) struct Header {
     pub(crate) resumed: Vec<String>,
     #[serde(default, skip_serializing_if = "Programs::is_empty")]
     pub(crate) programs: Programs,
+    /// The load generator and its version, where it was not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
     /// What the load generator was asked, where it is what was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) calibration: Option<calibration::Plan>,
@@ -133,6 +136,7 @@ impl Header {
             workloads,
             resumed: Vec::new(),
             programs: Programs::new(),
+            client: None,
             calibration: None,
         }
     }

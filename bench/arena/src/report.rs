@@ -230,11 +230,13 @@ fn machine(header: &Header, disturbances: &[String]) -> String {
         value => format!("; {what} {value}"),
     };
     let congestion = told("congestion control", &machine.congestion_control);
+    let netns = machine.netns_mtu.map_or(String::new(), |mtu| mtu.to_string());
+    let netns = told("a network namespace of its own, loopback MTU", &netns);
     let files = told("files served from", &machine.served_from);
     let accounting = told("processor time counted by", &machine.accounting);
     let mut text = format!(
         "Machine: {}, {} processors, {} MiB, Linux {}; {}; commit {}; listen queue limit \
-         {}{congestion}; {placement}{files}{accounting}. Started {}, seed {}.",
+         {}{congestion}{netns}; {placement}{files}{accounting}. Started {}, seed {}.",
         machine.cpu,
         machine.cores,
         machine.memory_mib,
@@ -275,7 +277,8 @@ fn disturbances(run: &Run) -> Vec<String> {
     let placement = &run.header.machine.placement;
     let polls = |name: &str| {
         let mut workloads = run.header.workloads.iter();
-        workloads.any(|one| one.name == name && one.client_never_sleeps(placement))
+        run.header.client.is_none()
+            && workloads.any(|one| one.name == name && one.client_never_sleeps(placement))
     };
     let stolen = run.cells.iter().filter_map(|cell| Some(cell.outcome.as_ref()?.stolen));
     let others = run.cells.iter().filter_map(|cell| {
@@ -288,7 +291,11 @@ fn disturbances(run: &Run) -> Vec<String> {
         };
         Some((used.machine_busy_s - used.cpu_s - client_s) / used.cpu_window_s / cores)
     });
-    told_disturbances(stolen, others)
+    let mut told = told_disturbances(stolen, others);
+    if let Some(client) = &run.header.client {
+        told.insert(0, format!("The load generator was {client}."));
+    }
+    told
 }
 
 /// From the shares of the machine that the hypervisor and other processes took from each cell.

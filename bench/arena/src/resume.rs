@@ -1,6 +1,7 @@
 //! An interrupted run goes on where it stopped, if all is as it was: a run is one machine, one
 //! build and one set of questions.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
@@ -48,6 +49,8 @@ pub(crate) struct Present<'a> {
     pub(crate) contestants: &'a [Contestant],
     pub(crate) workloads: &'a [Workload],
     pub(crate) programs: &'a record::Programs,
+    /// The load generator, where it is not ours.
+    pub(crate) client: Option<String>,
 }
 
 /// Refuses in words if anything is not as it was.
@@ -70,6 +73,8 @@ pub(crate) fn require_the_same(header: &Header, present: &Present<'_>) -> Result
             None => compare(&contestant.name, vec![record::Difference::missing("its program")]),
         }
     }
+    let client = |one: &Option<String>| BTreeMap::from([("client", one.clone())]);
+    compare("", differences(&client(&header.client), &client(&present.client), &[]));
     compare("program", differences(&header.programs, present.programs, &[]));
     match differing.len() {
         0 => Ok(()),
@@ -89,7 +94,8 @@ mod tests {
         let (then, mut now) = (run().header, run().header);
         change(&mut now);
         let Header { machine, contestants, workloads, programs, .. } = &now;
-        let present = Present { machine, contestants, workloads, programs };
+        let client = now.client.clone();
+        let present = Present { machine, contestants, workloads, programs, client };
         require_the_same(&then, &present).map_err(|usage| usage.0)
     }
 
@@ -116,6 +122,10 @@ mod tests {
             "herd: path is /plaintext then, / now",
         );
         refused(|now| now.workloads.truncate(1), "herd: its file is there then, missing now");
+        refused(
+            |now| now.client = Some("wrk 4.2".to_owned()),
+            "client is not told then, wrk 4.2 now",
+        );
         refused(
             |now| now.programs = record::Programs::from([("evented".to_owned(), "00".to_owned())]),
             "program: evented is not told then, 00 now",

@@ -5,11 +5,13 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use loadgen::{Outcome, Phase, Plan};
 
+use crate::calibration::Child;
 use crate::capacity;
 use crate::catalogue::Contestant;
 use crate::certificate::Certificate;
@@ -24,6 +26,7 @@ use crate::syscalls::Watch;
 use crate::unit::Unit;
 use crate::verify::{Request, verify};
 use crate::workload::Workload;
+use crate::wrk;
 
 /// A rough allowance for starting, verifying and stopping, for the time that is foretold.
 const OVERHEAD_MS: u64 = 60;
@@ -214,7 +217,8 @@ impl Stage {
         };
         let measured = match workload.capacity {
             None => self.with_server(workload, contestant, &mut cell.faults, |server| {
-                let (outcome, used) = self.load(workload, server, seed, stop)?;
+                let load = if self.by_wrk { Self::load_by_wrk } else { Self::load };
+                let (outcome, used) = load(self, workload, server, seed, stop)?;
                 Ok((Some(outcome), used))
             }),
             Some(bound) => self
@@ -329,6 +333,53 @@ impl Stage {
         };
         let outcome = loadgen::run(&plan, stop, &mut on_phase).context("the load generator")?;
         Ok((outcome, used))
+    }
+
+    /// The same by wrk, which counts from its start on: so does the processor time, and what warms
+    /// up before is a load of our own.
+    fn load_by_wrk(
+        &self,
+        workload: &Workload,
+        server: &Server,
+        seed: u64,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<(Outcome, Option<Used>)> {
+        let plan = self.plan(workload, server.address(), seed);
+        let (warm_up, at_rest) = (plan.warm_up, server.footprint());
+        if !warm_up.is_zero() {
+            let plan = Plan { warm_up: Duration::ZERO, duration: warm_up, ..plan };
+            loadgen::run(&plan, stop, &mut |_| ()).context("the load generator")?;
+        }
+        let duration_s = wrk::duration_s(workload);
+        let script = wrk::script(workload.pipeline, self.folder())?;
+        let order = wrk::Order {
+            path: &workload.path,
+            connections: workload.connections,
+            reconnect: workload.requests_per_connection.is_some(),
+            duration_s,
+            script: script.as_deref(),
+        };
+        let mut command = wrk::command(server.address(), &order);
+        let limit = Duration::from_secs(duration_s);
+        let before = server.counters();
+        let (child, loaded) = thread::scope(|scope| {
+            // Its connections are open in the middle, and closed when it has ended.
+            let loaded = scope.spawn(|| {
+                thread::sleep(limit / 2);
+                server.footprint()
+            });
+            let child = Child::run(&mut command, &self.placement, limit, false, stop);
+            (child, loaded.join())
+        });
+        let end = server.counters();
+        let child = child.context("wrk")?;
+        let loaded = loaded.ok().context("reading what the server holds")?;
+        let outcome = wrk::Said::read(&child.said)?.outcome(child.cpu_s)?;
+        // All that was used belongs to all replies, in the time that wrk says it took.
+        let (cpu_window_s, switches_window_s) = (outcome.elapsed_s, outcome.elapsed_s);
+        let used = before.until(&end, at_rest, loaded);
+        let used = Used { cpu_window_s, switches_window_s, ..used };
+        Ok((outcome, Some(used)))
     }
 
     fn plan(&self, workload: &Workload, target: SocketAddr, seed: u64) -> Plan {

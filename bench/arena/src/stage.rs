@@ -66,6 +66,8 @@ pub(crate) struct Stage {
     pub(crate) accounting: Accounting,
     /// What `backend` workloads put behind the server.
     backend: Option<Contestant>,
+    /// Whether it is wrk that loads servers.
+    pub(crate) by_wrk: bool,
     pub(crate) ready_deadline: Duration,
     pub(crate) stop_deadline: Duration,
 }
@@ -88,6 +90,7 @@ impl Stage {
             placement,
             accounting: Accounting::find(),
             backend,
+            by_wrk: false,
             ready_deadline: READY_DEADLINE,
             stop_deadline: STOP_DEADLINE,
         })
@@ -182,6 +185,11 @@ impl Stage {
             give("--tls-key", self.certificate.key.display().to_string());
         }
         self.launch(contestant, arguments, Ready::Line, cpus)
+    }
+
+    /// Where what is written for a run may lie.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Where a server with workers says at its end what each of them has had.

@@ -517,6 +517,8 @@ impl Line<'_> {
         let worst = outcomes
             .filter_map(|cell| cell.outcome.as_ref())
             .map(|outcome| (outcome.connections_served, outcome.connections_offered))
+            // wrk does not tell.
+            .filter(|(_, offered)| *offered > 0)
             .min();
         worst.map_or(NOTHING.to_owned(), |(served, offered)| format!("{served}/{offered}"))
     }

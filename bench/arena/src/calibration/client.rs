@@ -21,6 +21,7 @@ use super::{FEW_CONNECTIONS, Found, HOLDING_RATE_PER_S, Question};
 use crate::Usage;
 use crate::machine::Placement;
 use crate::sample::Footprint;
+use crate::wrk::{self, Order};
 
 /// How long a child may take beyond what it was told to.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,8 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The exit code of a run whose verdict is not `VALID`; the verdict is in what it said.
 const VOID: i32 = 3;
-const GET_WRK: &str = "wrk is not here, so nothing is compared with it; get it by: \
-                       apt-get install wrk";
 
 /// A load generator.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -69,18 +68,11 @@ pub(crate) fn clients(mut tell: impl FnMut(&str)) -> Vec<Client> {
             Err(why) => tell(&format!("loadgen is not measured with {}: {why}", word(engine))),
         }
     }
-    match Command::new("wrk").arg("--version").stdin(Stdio::null()).output() {
-        Ok(said) => found.push(Client::Wrk { version: version_of_wrk(&said.stdout) }),
-        Err(_) => tell(GET_WRK),
+    match wrk::version() {
+        Some(version) => found.push(Client::Wrk { version }),
+        None => tell(&format!("nothing is compared with it: {}", wrk::GET)),
     }
     found
-}
-
-/// Its first line, up to where it tells whose it is.
-fn version_of_wrk(said: &[u8]) -> String {
-    let said = String::from_utf8_lossy(said);
-    let line = said.lines().next().unwrap_or_default();
-    line.split(" Copyright").next().unwrap_or_default().trim().to_owned()
 }
 
 /// The name on a command line.
@@ -139,26 +131,20 @@ pub(super) fn loadgen(
 }
 
 /// What wrk is told, which has closed loops only.
-pub(super) fn wrk(target: SocketAddr, question: Question, duration_s: u64) -> Command {
+pub(super) fn by_wrk(target: SocketAddr, question: Question, duration_s: u64) -> Command {
     let (connections, reconnect) = match question {
         Question::Saturate { connections, reconnect } => (connections, reconnect),
         Question::Keep { .. } | Question::Hold { .. } | Question::Truth => (FEW_CONNECTIONS, false),
     };
-    let mut command = Command::new("wrk");
-    command.args(["--threads", "1", "--connections", &connections.to_string()]);
-    command.args(["--duration", &format!("{duration_s}s"), "--timeout", "10s"]);
-    if reconnect {
-        command.args(["--header", "Connection: close"]);
-    }
-    command.arg(format!("http://{target}/plaintext"));
-    command
+    let path = "/plaintext";
+    wrk::command(target, &Order { path, connections, reconnect, duration_s, script: None })
 }
 
 /// A child that has ended.
-pub(super) struct Child {
-    pub(super) said: String,
+pub(crate) struct Child {
+    pub(crate) said: String,
     /// User and system time.
-    pub(super) cpu_s: f64,
+    pub(crate) cpu_s: f64,
     pub(super) elapsed_s: f64,
     /// The most that it was seen to hold, if that was asked.
     pub(super) pss_bytes: Option<u64>,
@@ -167,7 +153,7 @@ pub(super) struct Child {
 impl Child {
     /// Runs a child on the client's processor to its end, `limit` and some patience from now at
     /// most.
-    pub(super) fn run(
+    pub(crate) fn run(
         command: &mut Command,
         placement: &Placement,
         limit: Duration,
@@ -254,42 +240,19 @@ pub(super) fn found_by_loadgen(said: &str) -> anyhow::Result<Found> {
 
 /// What wrk says for people.
 pub(super) fn found_by_wrk(said: &str) -> anyhow::Result<Found> {
-    let mut found = Found::default();
-    for line in said.lines().map(str::trim) {
-        if let Some((requests, _)) = line.split_once(" requests in ") {
-            found.requests = requests.parse().with_context(|| line.to_owned())?;
-        }
-        if let Some(rate) = line.strip_prefix("Requests/sec:") {
-            found.rate_per_s = rate.trim().parse().with_context(|| line.to_owned())?;
-        }
-        let errors = ["Socket errors:", "Non-2xx or 3xx responses:"];
-        if let Some(counts) = errors.iter().find_map(|start| line.strip_prefix(start)) {
-            let numbers = counts.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok());
-            found.errors += numbers.sum::<u64>();
-        }
-    }
-    ensure!(found.requests > 0, "it made no request");
-    Ok(found)
+    let said = wrk::Said::read(said)?;
+    ensure!(said.requests > 0, "it made no request");
+    Ok(Found {
+        requests: said.requests,
+        errors: said.errors.values().sum(),
+        rate_per_s: said.rate_per_s,
+        ..Found::default()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_wrk_says_for_people_is_understood() {
-        let said = "Running 3s test @ http://127.0.0.1:8080/plaintext\n  \
-                    1 threads and 64 connections\n  Thread Stats   Avg      Stdev     Max\n  \
-                    297310 requests in 3.00s, 35.16MB read\n  \
-                    Socket errors: connect 1, read 2, write 0, timeout 4\n  \
-                    Non-2xx or 3xx responses: 5\nRequests/sec:  99073.36\n";
-        let found = found_by_wrk(said).unwrap();
-        assert_eq!((found.requests, found.errors), (297_310, 12));
-        assert!((found.rate_per_s - 99_073.36).abs() < 1e-9);
-        assert!(found_by_wrk("unable to connect to 127.0.0.1:9 Connection refused\n").is_err());
-        let told = b"wrk debian/4.1.0 [epoll] Copyright (C) 2012 Will Glozer\nUsage: wrk\n";
-        assert_eq!(version_of_wrk(told), "wrk debian/4.1.0 [epoll]");
-    }
 
     fn run(script: &str, stop: bool) -> anyhow::Result<Child> {
         let mut command = Command::new("/bin/sh");

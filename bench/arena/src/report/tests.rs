@@ -21,6 +21,7 @@ pub(crate) fn contestant(name: &str, order: u32, io: Io, floor: bool) -> Contest
         concurrent: true,
         needs: None,
         version: None,
+        definition_sha256: None,
         protocols: Vec::new(),
         program: PathBuf::new(),
         arguments: Vec::new(),
@@ -58,6 +59,7 @@ pub(super) fn machine() -> Machine {
         backlog_limit: "4096".to_owned(),
         placement: Placement { server: Some(0), client: Some(1), ..Placement::unpinned() },
         congestion_control: String::new(),
+        netns_mtu: None,
         accounting: String::new(),
         syscalls: None,
         served_from: String::new(),
@@ -159,6 +161,7 @@ pub(crate) fn run() -> Run {
         twins: BTreeMap::new(),
         resumed: Vec::new(),
         programs: BTreeMap::new(),
+        client: None,
         calibration: None,
     };
     Run { name: "20260102T030405Z-quick".to_owned(), header, cells }

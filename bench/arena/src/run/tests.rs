@@ -27,6 +27,7 @@ fn contestant(name: &str, script: &str) -> Contestant {
         concurrent: true,
         needs: None,
         version: None,
+        definition_sha256: None,
         protocols: Vec::new(),
         program: PathBuf::from("/bin/sh"),
         arguments: vec!["-c".to_owned(), script.to_owned()],

@@ -95,6 +95,7 @@ fn run(clients: Vec<Client>, blocks: u32) -> Run<Cell> {
         twins: BTreeMap::new(),
         resumed: Vec::new(),
         programs: BTreeMap::new(),
+        client: None,
         calibration: Some(Plan { blocks, duration_s: 1, clients }),
     };
     Run { name: "20260102T030405Z-calibration".to_owned(), header, cells }
