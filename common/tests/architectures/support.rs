@@ -230,7 +230,9 @@ impl Server {
         killpg(group, Signal::SIGSTOP).unwrap();
         eventually("all are stopped", || {
             let state = |pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-            let runs = |pid: i32| state(pid).is_some_and(|line| !line.contains(") T "));
+            // One that has ended is not reaped meanwhile.
+            let is_still = |line: &str| line.contains(") T ") || line.contains(") Z ");
+            let runs = |pid: i32| state(pid).is_some_and(|line| !is_still(&line));
             (!self.processes().into_iter().any(runs)).then_some(())
         });
         work();
