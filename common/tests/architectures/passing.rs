@@ -25,6 +25,11 @@ fn with_one_stopped(
     let stopped = Pid::from_raw(*server.children().first()?);
     eprintln!("── {}", architecture.name);
     kill(stopped, Signal::SIGSTOP).unwrap();
+    // Until it is told, it may still accept somebody, who would die with it.
+    eventually("it has stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{stopped}/stat")).unwrap();
+        stat.contains(") T ").then_some(())
+    });
     let clients = (0..CLIENTS).map(|_| Dialogue::connect(&server)).collect();
     Some((server, stopped, clients))
 }
