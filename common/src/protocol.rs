@@ -32,14 +32,9 @@ impl Protocol {
     /// whoever names one believes that it does something.
     pub(crate) fn foreign_options(self) -> &'static [&'static str] {
         match self {
-            Protocol::Echo => &[
-                "writable",
-                "users",
-                "passive_ports",
-                "passive_address",
-                "backend",
-                "guestbook",
-            ],
+            Protocol::Echo => {
+                &["writable", "users", "passive_ports", "passive_address", "backend", "guestbook"]
+            }
             Protocol::Ftp => &["backend", "guestbook"],
             Protocol::Http => &["users", "passive_ports", "passive_address"],
         }
