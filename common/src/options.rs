@@ -5,8 +5,10 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
-use clap::{Arg, Args, Command, FromArgMatches, value_parser};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
 use crate::certificate::TlsOptions;
 use crate::ports::PortRange;
@@ -166,6 +168,7 @@ impl Options {
         let matches =
             command.try_get_matches_from(arguments).map_err(|error| Shown::from(&error))?;
         let options = Options::from_arg_matches(&matches).map_err(|error| Shown::from(&error))?;
+        options.refuse_foreign(&matches)?;
         let own = Own::from_arg_matches(&matches).map_err(|error| Shown::from(&error))?;
         let workers = match architecture.workers {
             Workers::Uncounted => 1,
@@ -179,6 +182,18 @@ impl Options {
         }
         let report = matches.try_get_one::<PathBuf>("report-workers").ok().flatten().cloned();
         Ok((options, WorkerOptions { count: workers, report }, own))
+    }
+
+    fn refuse_foreign(&self, matches: &ArgMatches) -> Result<(), Shown> {
+        let is_given = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let Some(id) = self.protocol.foreign_options().iter().find(is_given) else {
+            return Ok(());
+        };
+        let (flag, protocol) = (id.replace('_', "-"), self.protocol.to_possible_value());
+        let protocol = protocol.as_ref().map_or("", PossibleValue::get_name);
+        Err(Shown::Mistake(format!(
+            "--{flag} means nothing to --protocol {protocol}: leave one of the two out"
+        )))
     }
 }
 

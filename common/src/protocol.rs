@@ -28,6 +28,18 @@ impl Protocol {
         }
     }
 
+    /// The options, as their fields are called, that mean nothing here. They are refused, for
+    /// whoever names one believes that it does something.
+    pub(crate) fn foreign_options(self) -> &'static [&'static str] {
+        match self {
+            Protocol::Echo => {
+                &["writable", "users", "passive_ports", "passive_address", "backend", "guestbook"]
+            }
+            Protocol::Ftp => &["backend", "guestbook"],
+            Protocol::Http => &["users", "passive_ports", "passive_address"],
+        }
+    }
+
     /// What a client is told that comes when there is no room, before its connection is closed.
     pub fn refusal(self) -> &'static [u8] {
         match self {

@@ -417,8 +417,11 @@ fn log_to_standard_error() {
 }
 
 fn open_root(options: &Options) -> Result<Dir, String> {
-    Dir::open_ambient_dir(&options.root, ambient_authority()).map_err(|error| {
-        format!("cannot serve --root {}: {error}; name a folder", options.root.display())
+    let root = Dir::open_ambient_dir(&options.root, ambient_authority());
+    // One that may not be entered can be opened all the same.
+    root.and_then(|root| root.metadata(".").map(|_| root)).map_err(|error| {
+        let root = options.root.display();
+        format!("cannot serve --root {root}: {error}; name a folder that may be entered")
     })
 }
 

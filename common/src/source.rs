@@ -124,7 +124,10 @@ impl Outbox {
         match self.send(connection) {
             Ok(()) => self.passed.set(self.passed.get() + 1),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) => tracing::warn!(%error, "cannot pass a connection on"),
+            Err(error) => {
+                tally::count_lost();
+                tracing::warn!(%error, "cannot pass a connection on");
+            }
         }
         true
     }

@@ -17,12 +17,12 @@ pub(crate) const MTU: &str = "65536";
 
 /// Puts this thread, and all that it starts from now on, into a namespace with such a loopback.
 pub(crate) fn enter(mtu: u32) -> Result<(), Usage> {
-    let told = |error: io::Error| {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| {
         let what = "a network namespace needs root, or CAP_SYS_ADMIN and CAP_NET_ADMIN";
         Usage(format!("{what}; leave --netns out: {error}"))
-    };
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| told(error.into()))?;
-    set_up_loopback(mtu).map_err(told)
+    })?;
+    set_up_loopback(mtu)
+        .map_err(|error| Usage(format!("the loopback of --netns {mtu} cannot be set up: {error}")))
 }
 
 fn set_up_loopback(mtu: u32) -> io::Result<()> {
@@ -78,7 +78,9 @@ mod tests {
             Ok::<(), Usage>(())
         });
         if let Err(refused) = inside.join().unwrap() {
+            // What fails within one is no refusal.
             assert!(refused.0.starts_with("a network namespace needs root"), "{refused}");
+            eprintln!("SKIPPED: {refused}");
         }
     }
 }

@@ -32,9 +32,8 @@ use crate::wrk;
 const OVERHEAD_MS: u64 = 60;
 /// The same for each idle session that logs in, with the slowest servers in mind.
 const IDLE_LOGIN_MS: u64 = 2;
-/// How long system calls are counted, and the load before.
+/// How long system calls are counted.
 const COUNTING_MS: u64 = 150;
-const COUNTING_WARM_UP_MS: u64 = 50;
 /// A request may be silent for the whole of a cell: starving is a finding, not an error.
 const PATIENCE_BEYOND_CELL: Duration = Duration::from_secs(5);
 
@@ -128,8 +127,16 @@ pub(crate) fn plan_in_words(run: &Run) -> String {
 
 fn slot_ms(header: &Header, slot: &Slot) -> u64 {
     let workload = &header.workloads[slot.workload];
-    let counts = header.machine.syscalls == Some(Counting::Counted) && counts_here(slot, workload);
-    cell_ms(workload) + if counts { cell_ms(&counting(workload)) } else { 0 }
+    let counts = counts(header) && counts_here(slot, workload);
+    let by_wrk = header.client.is_some();
+    let duration_ms = if by_wrk { wrk::duration_s(workload) * 1000 } else { workload.duration_ms };
+    let timed = Workload { duration_ms, ..workload.clone() };
+    cell_ms(&timed) + if counts { cell_ms(&counting(workload)) } else { 0 }
+}
+
+/// Only of our own load: a server's system calls depend on whom it serves.
+fn counts(header: &Header) -> bool {
+    header.machine.syscalls == Some(Counting::Counted) && header.client.is_none()
 }
 
 /// System calls are counted once for each contestant and workload, but where no table shows them.
@@ -143,11 +150,8 @@ fn counting(workload: &Workload) -> Workload {
     if workload.script.is_some() {
         return workload.clone();
     }
-    Workload {
-        warm_up_ms: workload.warm_up_ms.min(COUNTING_WARM_UP_MS),
-        duration_ms: workload.duration_ms.min(COUNTING_MS),
-        ..workload.clone()
-    }
+    // The warm-up stays: who forks for each of a thousand clients needs all of it.
+    Workload { duration_ms: workload.duration_ms.min(COUNTING_MS), ..workload.clone() }
 }
 
 fn cell_ms(workload: &Workload) -> u64 {
@@ -163,7 +167,7 @@ pub(crate) fn run(writer: &mut Writer, stage: &Stage, stop: &AtomicBool) -> anyh
     for workload in &header.workloads {
         stage.prepare(workload)?;
     }
-    let counts = header.machine.syscalls == Some(Counting::Counted);
+    let counts = counts(&header);
     let mut progress = Progress::new(planned(writer.run()).1);
     for slot in remaining(writer.run()) {
         let workload = &header.workloads[slot.workload];

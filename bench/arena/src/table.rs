@@ -367,15 +367,16 @@ impl Line<'_> {
         verdict(cell, self.workload)
     }
 
-    /// Whether every connection was served, in every block that counts.
+    /// Whether every connection was served, in every block that counts, or as many as few replies
+    /// can meet.
     pub(crate) fn served_all(&self) -> bool {
         let served = |cell: &&Cell| {
             let outcome = cell.outcome.as_ref();
             outcome.is_some_and(|one| {
+                let (served, connections) = (one.connections_served, one.connections_offered);
                 // Few arrivals need not meet every connection.
-                let are_few =
-                    self.workload.is_open() && one.sent < 10 * one.connections_offered as u64;
-                are_few || one.connections_served >= one.connections_offered
+                let are_few = self.workload.is_open() && one.sent < 10 * connections as u64;
+                are_few || served as f64 >= fewest_by_chance(one.requests, connections)
             })
         };
         self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved).all(served)
@@ -562,6 +563,20 @@ impl Verdict {
     ];
 }
 
+/// The fewest connections that so many replies would meet if each met any of them by chance: three
+/// standard deviations below the mean of the occupancy problem (Feller, *An Introduction to
+/// Probability Theory*, vol. 1, ch. IV). Fewer than that is no chance. All, where nobody had any.
+fn fewest_by_chance(replies: u64, connections: usize) -> f64 {
+    let count = connections as f64;
+    let missed_by_all = |others: f64| ((count - others).max(0.0) / count).powf(replies as f64);
+    if replies == 0 || connections == 0 {
+        return count;
+    }
+    let (one, two) = (missed_by_all(1.0), missed_by_all(2.0));
+    let variance = count * one + count * (count - 1.0) * two - (count * one).powi(2);
+    count * (1.0 - one) - 3.0 * variance.max(0.0).sqrt()
+}
+
 fn per_request(amount: f64, window_s: f64, outcome: &Outcome) -> Option<f64> {
     let value = amount / window_s / outcome.rate_per_s;
     value.is_finite().then_some(value)
@@ -604,6 +619,22 @@ fn ascii(digits: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_replies_need_not_meet_every_connection_and_many_must() {
+        let check = |replies, connections, fewest: f64| {
+            assert_eq!(fewest_by_chance(replies, connections).ceil().max(0.0), fewest);
+        };
+        check(0, 8, 8.0);
+        check(1, 8, 1.0);
+        check(1, 1, 1.0);
+        // Of 8 replies to 8 connections, 5.25 ± 0.89 are met.
+        check(8, 8, 3.0);
+        // A server that is held by one of 32 is not excused by chance.
+        check(40, 32, 18.0);
+        check(640, 64, 64.0);
+        check(1_000_000, 64, 64.0);
+    }
 
     #[test]
     fn a_number_has_three_digits_or_groups() {

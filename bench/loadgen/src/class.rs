@@ -22,9 +22,9 @@ const FASTEST_RAMP: f64 = 1e6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// HTTP/1.1: a [`Method`] of one target.
+    /// HTTP/1.1: one method of one target.
     Http,
-    /// FTP: an [`FtpOperation`] over and over.
+    /// FTP: one operation over and over.
     Ftp,
     /// What is sent must come back.
     Echo,
@@ -117,9 +117,9 @@ pub enum Manner {
     VanishInRequest,
     /// It closes within the reply: of a download, within the data.
     VanishInReply,
-    /// As `VanishInRequest`, but the connection is reset (`SO_LINGER` of 0).
+    /// It resets its connection within a request (`SO_LINGER` of 0).
     ResetInRequest,
-    /// As `VanishInReply`, but the connection is reset.
+    /// It resets its connection within the reply.
     ResetInReply,
 }
 

@@ -18,7 +18,7 @@ fn refusal(architecture: &Architecture, arguments: &[&str]) -> String {
 
 #[test]
 fn each_mistake_gets_one_line_that_names_it() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--protocol", "gopher"], "ftp, http"),
         (&["--listen", "localhost:2121"], "such as 127.0.0.1:2121"),
@@ -35,6 +35,9 @@ fn each_mistake_gets_one_line_that_names_it() {
         (&["--passive-ports", "20001-20000"], "the lower one first, such as 20000-20100"),
         (&["--passive-ports", "0-50000"], "--passive-ports"),
         (&["--passive-address", "::1"], "such as 192.0.2.1"),
+        (&["--protocol", "http", "--users", "x"], "--users means nothing to --protocol http"),
+        (&["--protocol", "echo", "--writable"], "--writable means nothing to --protocol echo"),
+        (&["--guestbook", "x"], "--guestbook means nothing to --protocol ftp"),
         // Its first line is no user.
         (&["--users", "Cargo.toml"], "--users Cargo.toml, line 1: "),
     ];
