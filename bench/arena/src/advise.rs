@@ -11,7 +11,7 @@ use clap::Args;
 use loadgen::{Arrivals, Protocol, Rate};
 
 use crate::Usage;
-use crate::capacity::Bound;
+use crate::capacity::{ARRIVALS, Bound};
 use crate::catalogue::{Catalogue, pick, require_programs};
 use crate::progress::{counted, for_people};
 use crate::record::{Header, Writer};
@@ -23,12 +23,16 @@ use crate::{machine, programs, report, run};
 /// How its runs are called.
 pub(crate) const PROFILE: &str = "advise";
 /// What a run may take, so that all is told within two minutes.
-const BUDGET_MS: u64 = 85_000;
+const BUDGET_MS: u64 = 108_000;
 const WARM_UP_MS: u64 = 200;
 const SHORTEST_MS: u64 = 400;
+/// Longer than this only where the blocks together would have too few replies for a 99th
+/// percentile.
+const COMFORTABLE_MS: u64 = 1000;
+/// Poisson arrivals may be fewer than they are on average.
+const MORE_ARRIVALS: f64 = 1.1;
 /// A cell has time for so many requests one after the other, and its warm-up for two.
 const REQUESTS_LONG: f64 = 5.0;
-const LONGEST_MS: u64 = 2000;
 /// Starting, verifying and stopping.
 const OVERHEAD_MS: u64 = 150;
 const BLOCKS: u32 = 3;
@@ -118,16 +122,18 @@ pub(crate) fn advise(
     let planned = Duration::from_millis(planned_ms);
     eprintln!("{}, about {}", counted(cells, "cell"), for_people(planned));
     run::run(&mut writer, &stage, stop)?;
-    print!("{}", report::for_terminal(writer.run(), report::terminal_columns()));
-    report::generate(&results)?;
+    let files = report::generate(&results)?;
     let how_it_fails = |name: &str| answer::how_it_fails(&catalogue.root, name);
     // Half of the cells are no evidence.
     if !stop.load(Ordering::SeqCst) {
+        let table = answer::table(question, writer.run());
+        let columns = report::terminal_columns();
+        print!("{}", report::table_for_terminal(&table, writer.run(), columns));
         for line in answer::answer(question, writer.run(), how_it_fails) {
             println!("{line}");
         }
     }
-    println!("Raw records: {}", writer.folder().display());
+    println!("{}", report::written(&files, writer.folder()));
     Ok(!stop.load(Ordering::SeqCst))
 }
 
@@ -240,12 +246,28 @@ impl Question {
     fn workloads(&self, candidates: usize) -> Vec<Workload> {
         let more = self.rate * MORE;
         let possible = Self { rate: more, ..self.clone() }.check(usize::MAX).is_ok();
-        let rates = if possible { vec![self.rate, more] } else { vec![self.rate] };
-        let cells = candidates as u64 * rates.len() as u64 * u64::from(BLOCKS);
-        let each_ms = (BUDGET_MS / cells).saturating_sub(WARM_UP_MS + OVERHEAD_MS);
-        let least_ms = (self.service_s() * 1e3 * REQUESTS_LONG) as u64;
-        let duration_ms = each_ms.clamp(SHORTEST_MS, LONGEST_MS).max(least_ms);
-        rates.into_iter().map(|rate| self.workload(rate, duration_ms)).collect()
+        // One of them is measured twice.
+        let cells = (candidates as u64 + 1) * u64::from(BLOCKS);
+        let around_ms = self.warm_up_ms() + OVERHEAD_MS;
+        let least_ms = SHORTEST_MS.max((self.service_s() * 1e3 * REQUESTS_LONG) as u64);
+        let wanted_ms = |rate: f64| {
+            let enough_ms = ARRIVALS * MORE_ARRIVALS / f64::from(BLOCKS) / rate * 1e3;
+            (enough_ms as u64).max(COMFORTABLE_MS)
+        };
+        // What is asked for comes first; the other has what is left of the time.
+        let each_ms = BUDGET_MS / cells;
+        let other_ms = if possible { around_ms + least_ms } else { 0 };
+        let left_ms = each_ms.saturating_sub(other_ms + around_ms);
+        let asked_ms = wanted_ms(self.rate).min(left_ms).max(least_ms);
+        let left_ms = each_ms.saturating_sub(asked_ms + 2 * around_ms);
+        let more_ms = wanted_ms(more).min(left_ms).max(least_ms);
+        let asked = self.workload(self.rate, asked_ms);
+        let more = possible.then(|| self.workload(more, more_ms));
+        [asked].into_iter().chain(more).collect()
+    }
+
+    fn warm_up_ms(&self) -> u64 {
+        WARM_UP_MS.max((self.service_s() * 2e3) as u64)
     }
 
     fn workload(&self, rate: f64, duration_ms: u64) -> Workload {
@@ -278,7 +300,7 @@ impl Question {
             arrivals: Some(Arrivals::Poisson),
             workers: Some(workers),
             cores: Some(self.cores.into()).filter(|cores| *cores > 1),
-            warm_up_ms: WARM_UP_MS.max((self.service_s() * 2e3) as u64),
+            warm_up_ms: self.warm_up_ms(),
             duration_ms,
             blocks: BLOCKS,
             ..Workload::new(Protocol::Http)
@@ -290,7 +312,7 @@ impl Question {
 mod tests {
     use super::*;
 
-    fn question() -> Question {
+    pub(super) fn question() -> Question {
         Question {
             connections: 100,
             idle_share: 0.5,
@@ -338,10 +360,15 @@ mod tests {
             let first = &workloads[0];
             assert_eq!((first.connections, first.idle_connections), (50, 50));
             assert_eq!((first.path.as_str(), first.workers), ("/work/200/20", Some(100)));
-            let cell_ms = first.warm_up_ms + first.duration_ms + OVERHEAD_MS;
-            let all_ms = cell_ms * candidates as u64 * 2 * u64::from(first.blocks);
-            assert!(all_ms <= 120_000 || first.duration_ms == SHORTEST_MS, "{all_ms}");
+            let cells = (candidates as u64 + 1) * u64::from(BLOCKS);
+            let cell_ms = |one: &Workload| one.warm_up_ms + one.duration_ms + OVERHEAD_MS;
+            let all_ms = cells * workloads.iter().map(cell_ms).sum::<u64>();
+            assert!(all_ms <= 110_000 || first.duration_ms == SHORTEST_MS, "{all_ms}");
         }
+        // Of sixteen, the blocks together have replies enough for a 99th percentile.
+        let first = &question().workloads(16)[0];
+        let replies = 400.0 * first.duration_ms as f64 / 1e3 * f64::from(first.blocks);
+        assert!(replies > ARRIVALS, "{replies}");
         // Half as much again would keep the processor busy.
         let full = Question { rate: 4000.0, block_ms: 0, ..question() };
         assert_eq!(full.workloads(12).len(), 1);

@@ -34,7 +34,7 @@ const CONFIRMATIONS_MAX: usize = 6;
 /// A rate that does not hold is tried so often.
 const TRIALS: usize = 2;
 /// Fewer arrivals than this say nothing of a 99th percentile: a trial is then longer.
-const ARRIVALS: f64 = 1000.0;
+pub(crate) const ARRIVALS: f64 = 1000.0;
 /// But no longer than so many times.
 const LONGER_AT_MOST: u64 = 4;
 /// Replies within a trial for each request that was due in it; less, and requests pile up.
@@ -171,6 +171,15 @@ pub(crate) fn objection(outcome: &Outcome, bound: Bound) -> Option<String> {
     }
     let p99_ms = outcome.response_us.p99 / 1000.0;
     (p99_ms > bound.p99_ms).then(|| format!("response p99 {p99_ms:.1} ms"))
+}
+
+/// Whether a server answered what was due: its replies are all arrivals, but for as many as are
+/// under way, which by Little's law is how many arrive while one is answered on average.
+pub(crate) fn keeps_up(outcome: &Outcome) -> bool {
+    let rate = outcome.rate_intended_per_s.unwrap_or(0.0);
+    let under_way = rate * outcome.response_us.mean / 1e6;
+    let accounted = outcome.requests as f64 + under_way;
+    outcome.shed == 0 && accounted >= outcome.arrivals as f64 * ANSWERED_SHARE
 }
 
 fn connections(outcome: &Outcome) -> u64 {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Usage;
 use crate::contestant::Refusal;
+use crate::coverage;
 use crate::peer::Peer;
 
 /// How a server waits for its connections, which decides what floor it is compared with.
@@ -132,6 +133,23 @@ struct Declaration {
     needs: Option<String>,
 }
 
+impl Declaration {
+    /// Says what is wrong with it beside those before.
+    fn check(&self, before: &[Contestant]) -> Result<(), String> {
+        if let Some(other) = before.iter().find(|one| one.order == self.order) {
+            let highest = before.iter().map(|one| one.order).max().unwrap_or(0);
+            return Err(format!(
+                "order {} is that of {}; expected one of its own, such as {}",
+                self.order,
+                other.name,
+                highest.saturating_add(1)
+            ));
+        }
+        let of_variants = self.variants.iter().map(|variant| &variant.sources);
+        of_variants.chain([&self.sources]).try_for_each(|sources| coverage::check(sources))
+    }
+}
+
 /// The same architecture with other flags of its own, under a name of its own.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,17 +184,21 @@ pub(crate) fn discover() -> anyhow::Result<Catalogue> {
     let own = std::env::current_exe().context("the path of this program")?;
     let programs = own.parent().context("the folder of this program")?;
 
-    let (mut architectures, mut variants) = (Vec::new(), Vec::new());
+    let mut architectures: Vec<Contestant> = Vec::new();
+    let mut variants = Vec::new();
     let mut sources = BTreeMap::new();
     for package in &metadata.packages {
         let declared = &package.metadata["architecture"];
         if declared.is_null() {
             continue;
         }
-        let declaration = Declaration::deserialize(declared).map_err(|error| {
+        let refused = |why: String| {
             let manifest = &package.manifest_path;
-            Usage(format!("{manifest}: [package.metadata.architecture]: {error}"))
-        })?;
+            Usage(format!("{manifest}: [package.metadata.architecture]: {why}"))
+        };
+        let declaration =
+            Declaration::deserialize(declared).map_err(|error| refused(error.to_string()))?;
+        declaration.check(&architectures).map_err(refused)?;
         let architecture = Contestant {
             name: package.name.to_string(),
             description: package.description.clone().unwrap_or_default(),

@@ -4,15 +4,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(crate) use loadgen::definition::{Malformed, parse};
+pub(crate) use loadgen::definition::{Malformed, parse, parse_without};
 
 use crate::Usage;
 
 /// Reads every `*.toml` of a folder, in the order of the names. `what` is what one defines.
 pub(crate) fn read_folder(folder: &Path, what: &str) -> anyhow::Result<Vec<(PathBuf, String)>> {
-    let entries = fs::read_dir(folder)
-        .map_err(|error| Usage(format!("cannot read {what}s in {}: {error}", folder.display())))?
-        .collect::<Result<Vec<_>, _>>()?;
+    let refused = |error| {
+        let why = if folder.is_file() {
+            format!("it is a file; give --{what}s the folder that it is in")
+        } else {
+            format!("{error}; give --{what}s a folder of .toml files")
+        };
+        Usage(format!("cannot read {what}s in {}: {why}", folder.display()))
+    };
+    let entries = fs::read_dir(folder).map_err(refused)?.collect::<Result<Vec<_>, _>>()?;
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
     if files.is_empty() {

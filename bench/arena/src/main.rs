@@ -230,7 +230,7 @@ fn command(line: CommandLine) -> anyhow::Result<u8> {
     let peers = line.contestants.unwrap_or_else(|| catalogue.root.join("bench/contestants"));
     match line.command {
         Command::List { coverage: true } => {
-            print!("{}", coverage::text(&catalogue)?);
+            print!("{}", coverage::text(&catalogue));
             Ok(0)
         }
         Command::List { coverage: false } => {
@@ -495,8 +495,7 @@ fn carry_out(mut writer: Writer, stage: &Stage, results: &Path) -> anyhow::Resul
     run::run(&mut writer, stage, &stop)?;
     let run = writer.run();
     print!("{}", report::for_terminal(run, report::terminal_columns()));
-    report::generate(results)?;
-    println!("Raw records: {}", writer.folder().display());
+    println!("{}", report::written(&report::generate(results)?, writer.folder()));
     if stop.load(Ordering::SeqCst) {
         let has_whole = report::has_whole_run(results, &run.header.profile)?;
         let code = interrupted(run.cells.len(), run.header.planned(), has_whole);
@@ -538,8 +537,7 @@ fn calibrate(catalogue: &Catalogue, options: CalibrateOptions) -> anyhow::Result
     bench.run(&mut writer, &stop)?;
     let run = writer.run();
     print!("{}", report::calibration_for_terminal(run, report::terminal_columns()));
-    report::generate(&results)?;
-    println!("Raw records: {}", writer.folder().display());
+    println!("{}", report::written(&report::generate(&results)?, writer.folder()));
     if stop.load(Ordering::SeqCst) {
         let has_whole = report::has_whole_run(&results, CALIBRATION)?;
         return Ok(interrupted(run.cells.len(), run.header.planned(), has_whole));

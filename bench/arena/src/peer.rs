@@ -391,7 +391,7 @@ get = "apt-get install sample"
         let text = GOOD.replace("order", "odor");
         let unknown = parse(Path::new("c/x.toml"), &text).unwrap_err().to_string();
         assert!(
-            unknown.starts_with("c/x.toml:3: odor: unknown field `odor`, expected"),
+            unknown.starts_with("c/x.toml:3: odor: unknown field `odor`, expected one of"),
             "{unknown}"
         );
     }

@@ -252,7 +252,8 @@ pub(crate) fn twins(run: &Run) -> Option<String> {
                 continue;
             }
             let pair = pair.map(|(name, blocks)| (name.to_owned(), blocks));
-            let is_other = |line: &&Line<'_>| !line.contestant.floor && line.name() != double.name();
+            let is_other =
+                |line: &&Line<'_>| !line.contestant.floor && line.name() != double.name();
             let others = lines.iter().filter(is_other).map(|line| (line.name(), measure(line)));
             let tells_apart = |ranking: Ranking| ranking.tells_apart("double", "twin");
             all += 1;

@@ -22,6 +22,9 @@ use crate::sample::Used;
 use crate::shares::Share;
 use crate::workload::Workload;
 
+/// So many recorded runs are named where there is not the one that was wanted.
+const RUNS_TOLD: usize = 20;
+
 /// The format of the two files; a reader refuses any other.
 const FORMAT: u32 = 1;
 
@@ -252,8 +255,32 @@ pub(crate) fn find(results: &Path, wanted: &str) -> Result<PathBuf, Usage> {
     let folders = [PathBuf::from(wanted), results.join(wanted)];
     folders.into_iter().find(|folder| is_run(folder)).ok_or_else(|| {
         let why = format!("no recorded run {wanted}, neither a folder nor a name below");
-        Usage(format!("{why} {}", results.display()))
+        let there = match self::folders(results).unwrap_or_default() {
+            none if none.is_empty() => "there is none; make one with `arena run`".to_owned(),
+            all => newest_in_words(&all),
+        };
+        Usage(format!("{why} {}; {there}", results.display()))
     })
+}
+
+/// The names of the newest, the newest first.
+fn newest_in_words(folders: &[PathBuf]) -> String {
+    let names = folders.iter().rev().take(RUNS_TOLD).filter_map(|folder| folder.file_name());
+    let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+    let which = if folders.len() > RUNS_TOLD { "the newest are" } else { "there are" };
+    format!("{which} {}", names.join(", "))
+}
+
+/// The folders of the recorded runs below `results`, oldest first: the names begin with the time.
+fn folders(results: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut folders: Vec<PathBuf> = match fs::read_dir(results) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| results.display().to_string()),
+    };
+    folders.retain(|folder| is_run(folder));
+    folders.sort();
+    Ok(folders)
 }
 
 /// What a run set out to do, if this program knows the format of its records.
@@ -328,21 +355,13 @@ pub(crate) fn differences<T: Serialize>(first: &T, second: &T, may: &[&str]) -> 
     all.filter(|one| one.first != one.second).collect()
 }
 
-/// Every recorded run below `results` that has such cells, oldest first: the names begin with the
-/// time.
+/// Every recorded run below `results` that has such cells, oldest first.
 pub(crate) fn read_all<C: DeserializeOwned>(
     results: &Path,
     has_such_cells: fn(&Header) -> bool,
 ) -> anyhow::Result<Vec<Run<C>>> {
-    let mut folders: Vec<PathBuf> = match fs::read_dir(results) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error).with_context(|| results.display().to_string()),
-    };
-    folders.retain(|folder| is_run(folder));
-    folders.sort();
     let mut runs = Vec::new();
-    for folder in folders {
+    for folder in folders(results)? {
         if has_such_cells(&read_header(&folder)?) {
             runs.push(Run::read(&folder)?);
         }
@@ -385,7 +404,11 @@ impl<C: Serialize> Writer<C> {
         let first = format!("{}-{}", started.strftime("%Y%m%dT%H%M%SZ"), header.profile);
         let mut name = first.clone();
         let mut folder = results.join(&name);
-        fs::create_dir_all(results).with_context(|| results.display().to_string())?;
+        let refused = |error| {
+            let why = format!("cannot record in {}: {error}", results.display());
+            Usage(format!("{why}; give --out a folder that can be written"))
+        };
+        fs::create_dir_all(results).map_err(refused)?;
         for number in 2.. {
             match fs::create_dir(&folder) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -393,7 +416,7 @@ impl<C: Serialize> Writer<C> {
                     folder = results.join(&name);
                 }
                 made => {
-                    made.with_context(|| folder.display().to_string())?;
+                    made.map_err(refused)?;
                     break;
                 }
             }

@@ -46,6 +46,12 @@ enum Style {
     Markdown,
 }
 
+/// What was written, where a run ends: the files of the report, and the folder of the records.
+pub(crate) fn written(files: &[PathBuf], records: &Path) -> String {
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    format!("Reports: {}\nRaw records: {}", files.join(", "), records.display())
+}
+
 /// Writes `README.md`, the same as a page, and a figure of it beside the recorded runs; returns
 /// their paths.
 pub(crate) fn generate(results: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -101,19 +107,35 @@ pub(crate) fn for_terminal(run: &Run, columns: Option<usize>) -> String {
         push(&mut out, "\nthe other columns are in results/README.md");
     }
     push(&mut out, "");
-    let mut disturbances = disturbances(run);
-    disturbances.extend(twins(run));
-    for sentence in &disturbances {
-        push(&mut out, &terminal::wrapped(sentence, 0, columns));
-    }
-    if !disturbances.is_empty() {
-        push(&mut out, "");
-    }
+    push_circumstances(&mut out, run, columns);
     for line in answers::of(run).lines() {
         push(&mut out, &terminal::wrapped(&line.1, line.0, columns));
     }
     push(&mut out, "");
     out
+}
+
+/// The same of a run that is told in a table of its own.
+pub(crate) fn table_for_terminal(table: &Table, run: &Run, columns: Option<usize>) -> String {
+    let mut out = format!("\n{}\n", terminal::fitted(table, columns).0.trim_end());
+    for remark in &table.remarks {
+        push(&mut out, &terminal::wrapped(remark, 2, columns));
+    }
+    push(&mut out, "");
+    push_circumstances(&mut out, run, columns);
+    out
+}
+
+/// What else the machine did, and what the twins say, with an empty line behind it.
+fn push_circumstances(out: &mut String, run: &Run, columns: Option<usize>) {
+    let mut told = disturbances(run);
+    told.extend(twins(run));
+    for sentence in &told {
+        push(out, &terminal::wrapped(sentence, 0, columns));
+    }
+    if !told.is_empty() {
+        push(out, "");
+    }
 }
 
 /// The newest whole run of each profile, or the newest where none is whole; quick comes first.
@@ -154,7 +176,10 @@ fn section(out: &mut String, run: &Run) {
     for sentence in answers.summary() {
         push(out, &format!("- {sentence}"));
     }
-    push(out, &format!("\n{}\n", answers::MEANING));
+    if let Some(meaning) = answers.meaning() {
+        push(out, &format!("\n{meaning}"));
+    }
+    push(out, "");
     let table = answers.table();
     push(out, render(&table, Style::Markdown).trim_end());
     if !table.remarks.is_empty() {
@@ -372,7 +397,8 @@ fn load(levels: &[&Workload]) -> String {
     if let Some(workers) = workload.workers {
         parts.push(format!("{workers} workers where there are workers"));
     }
-    let (warm_up, duration) = (workload.warm_up_ms, workload.duration_ms);
+    let durations: Vec<String> = levels.iter().map(|one| one.duration_ms.to_string()).collect();
+    let (warm_up, duration) = (workload.warm_up_ms, then(&durations));
     let trials = if workload.capacity.is_some() { "searches with trials" } else { "blocks" };
     parts.push(format!("{} {trials} of {duration} ms after {warm_up} ms", workload.blocks));
     parts.join(", ")
@@ -429,8 +455,8 @@ order, each in a fresh process.
 - **× floor**: that, divided by the same of the floor of its I/O model in the same block: a server
   that parses nothing and always sends the same reply.
 - **(peer)**: a server of other people. Where there are some, the rows are ranked, by CPU or by the
-  memory of an idle session, and **× best of ours** is the ratio to the first row that is ours and
-  served every connection.
+  memory of an idle session, and **× best of ours** is the ratio to the first row that is ours,
+  served every connection and answered all that was due.
 - **requests/s**, **logins/s**, **MB/s**, **p50 µs**, **p99 µs**: in a closed loop, where each
   connection sends its next request when it has the reply.
 - **intended/s**, **requests/s** of a workload with a rate: what was due, and what was answered.
@@ -444,8 +470,8 @@ order, each in a fresh process.
 - **PSS MiB**, **threads**, **processes**: at the end of the measuring, connections still open. PSS
   counts a page that N processes share as 1/N in each.
 - **KiB/connection**: growth of the PSS from the first connection on, divided by all connections,
-  the idle ones too. The kernel's own memory is not in it, and a connection that was never accepted
-  costs the server nothing.
+  the idle ones too. The kernel's own memory is not in it, and there is none where the idle ones
+  were never accepted: these cost the server nothing.
 - **KiB/session**: the same for each idle session that has logged in, where all of them are held.
   `≤`: with the whole server in it, for its workers were made ahead of the sessions.
 - **idle held**: idle sessions that had logged in and were still open at the end, in the worst

@@ -10,7 +10,7 @@ use crate::unit::Unit;
 use crate::workload::{Varied, Workload};
 
 /// Between the values of two levels.
-const THEN: &str = " → ";
+pub(crate) const THEN: &str = " → ";
 
 /// A table with the workloads that it is about: one, or the levels of a series.
 pub(crate) struct Section<'a> {
@@ -130,9 +130,7 @@ fn table_of_levels(run: &Run, levels: &[&Workload]) -> Table {
 
 /// A latency, or the word that says why there is none.
 fn latency(line: &Line<'_>, of: fn(&Outcome) -> f64) -> String {
-    match line.worst() {
-        // A level at which a server cannot keep up is what is looked for.
-        Verdict::NonStationary => "not kept up".to_owned(),
-        _ => line.latency_text(of),
-    }
+    // A level at which a server cannot keep up is what is looked for.
+    let not_kept_up = line.worst() < Verdict::ClientBound && !line.kept_up();
+    if not_kept_up { "not kept up".to_owned() } else { line.latency_text(of) }
 }

@@ -14,6 +14,8 @@ pub(crate) use self::scalability::{LEVELS_MIN, Law};
 
 /// Fewer blocks than this say too little for an interval.
 pub(crate) const BLOCKS_FOR_AN_INTERVAL: usize = 5;
+/// Fewer than this tell nothing apart that is not several times as much.
+pub(crate) const BLOCKS_TO_TELL_APART: usize = 3;
 const RESAMPLES: usize = 2000;
 /// The resampling must be the same whenever a report is generated.
 const BOOTSTRAP_SEED: u64 = 0x0A2E_7A00;

@@ -127,8 +127,8 @@ pub(crate) fn table(run: &Run, workload: &Workload) -> Table {
         columns.insert(after, ("beside p99 µs", |line, _| line.p99_beside_text()));
     }
     let mut ours = lines.iter().filter(|line| !line.contestant.floor && !line.contestant.is_peer());
-    // They are ranked, and serving few is cheap but no yardstick.
-    let ours = ours.find(|line| line.served_all() && line.standing().is_some());
+    // They are ranked, and doing less is cheap but no yardstick.
+    let ours = ours.find(|line| line.is_answer() && line.standing().is_some());
     let ranking = Ranking::of(run, workload, Line::standings);
     let letters: BTreeMap<&str, String> = ranking.letters().collect();
     let rows = lines
@@ -367,6 +367,23 @@ impl Line<'_> {
         verdict(cell, self.workload)
     }
 
+    /// Whether it did the whole work: what did less is cheap, but no answer.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.served_all() && self.kept_up()
+    }
+
+    /// Whether all that was due was answered, in every block that counts. Without a schedule
+    /// nothing is due.
+    pub(crate) fn kept_up(&self) -> bool {
+        let kept_up = |cell: &&Cell| cell.outcome.as_ref().is_some_and(capacity::keeps_up);
+        !self.workload.is_open() || self.counting().all(kept_up)
+    }
+
+    /// The cells that count, if only by what the server held.
+    fn counting(&self) -> impl Iterator<Item = &&Cell> {
+        self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved)
+    }
+
     /// Whether every connection was served, in every block that counts, or as many as few replies
     /// can meet.
     pub(crate) fn served_all(&self) -> bool {
@@ -379,7 +396,7 @@ impl Line<'_> {
                 are_few || served as f64 >= fewest_by_chance(one.requests, connections)
             })
         };
-        self.cells.iter().filter(|cell| self.verdict(cell) <= Verdict::Starved).all(served)
+        self.counting().all(served)
     }
 
     /// The worst verdict among the cells that count; of none, the worst there is.
@@ -414,17 +431,22 @@ impl Line<'_> {
         self.blocks(Verdict::Starved, |_, used| Some(of(&used.loaded)))
     }
 
-    /// The growth of the memory for each connection, in KiB. Of a session only where all are held.
-    /// Workers that were made for the sessions before there was one count with them.
+    /// The growth of the memory for each connection, in KiB, where the idle ones cost the server
+    /// anything: where it has accepted them, and of sessions only where all are held. Workers that
+    /// were made for the sessions before there was one count with them.
     pub(crate) fn memory(&self) -> Blocks {
         let workload = self.workload;
         self.blocks(Verdict::Starved, |outcome, used| {
             let before = if self.has_workers_for_sessions() { 0 } else { used.at_rest.pss_bytes };
             let grown = used.loaded.pss_bytes as f64 - before as f64;
-            let held_all = outcome.idle_held >= workload.idle_connections;
+            let known = if workload.idle_ones_log_in() {
+                outcome.idle_held >= workload.idle_connections
+            } else {
+                has_accepted_the_idle(outcome, used)
+            };
             let active = if workload.idle_ones_log_in() { 0 } else { workload.connections };
             let connections = active + outcome.idle_held;
-            let known = connections > 0 && (held_all || !workload.idle_ones_log_in());
+            let known = known && connections > 0;
             known.then(|| grown.max(0.0) / 1024.0 / connections as f64)
         })
     }
@@ -580,6 +602,12 @@ fn fewest_by_chance(replies: u64, connections: usize) -> f64 {
 fn per_request(amount: f64, window_s: f64, outcome: &Outcome) -> Option<f64> {
     let value = amount / window_s / outcome.rate_per_s;
     value.is_finite().then_some(value)
+}
+
+/// A connection that the kernel alone holds has no descriptor.
+fn has_accepted_the_idle(outcome: &Outcome, used: &Used) -> bool {
+    let grown = used.loaded.descriptors.saturating_sub(used.at_rest.descriptors);
+    grown >= outcome.idle_held as u64
 }
 
 pub(crate) fn middle(blocks: Blocks) -> String {

@@ -71,7 +71,8 @@ fn http(mut stream: impl Read + Write, request: &Request<'_>) -> anyhow::Result<
     let mut reader = BufReader::new(stream);
     let first = read_line(&mut reader)?;
     let is_right = first.starts_with(&format!("HTTP/1.1 {status}"));
-    ensure!(is_right, "{asked} was answered by {first:?}");
+    let needed = if first.starts_with("HTTP/1.1 ") { "" } else { "; HTTP/1.1 is needed" };
+    ensure!(is_right, "{asked} was answered by {first:?}{needed}");
     let mut length = None;
     loop {
         let line = read_line(&mut reader)?;
@@ -186,6 +187,11 @@ pub(crate) mod tests {
             Protocol::Http,
             "HTTP/1.1 500 Oh\r\n\r\n",
             "GET /plaintext was answered by \"HTTP/1.1 500 Oh\"",
+        );
+        check(
+            Protocol::Http,
+            "HTTP/1.0 200 OK\r\n\r\n",
+            "GET /plaintext was answered by \"HTTP/1.0 200 OK\"; HTTP/1.1 is needed",
         );
         check(Protocol::Http, "", "the connection ended instead of an answer");
         check(

@@ -124,6 +124,9 @@ pub(crate) struct Workload {
     pub(crate) variants: bool,
 }
 
+/// What a record has and a file has not.
+const KEYS_OF_RECORDS: [&str; 2] = ["name", "series"];
+
 /// The values at each of which a workload is measured.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,7 +162,7 @@ pub(crate) fn load_folder(folder: &Path) -> anyhow::Result<Vec<Workload>> {
 
 /// Parses and checks one file; `file` gives the name and stands in messages.
 pub(crate) fn parse(file: &Path, text: &str) -> Result<Workload, Malformed> {
-    let mut workload: Workload = definition::parse(file, text)?;
+    let mut workload: Workload = definition::parse_without(&KEYS_OF_RECORDS, file, text)?;
     for prose in [&mut workload.question, &mut workload.expectation] {
         *prose = definition::unwrapped(prose);
     }

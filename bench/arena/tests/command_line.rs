@@ -53,15 +53,64 @@ fn a_malformed_workload_file_is_told_by_its_line() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("odd.toml"), "title = \"T\"\nconections = 3\n").unwrap();
     let path = folder.path().display().to_string();
-    check(&["run", "--workloads", &path], "odd.toml:2: conections: unknown field `conections`");
+    let told = "odd.toml:2: conections: unknown field `conections`; did you mean `connections`?";
+    check(&["run", "--workloads", &path], told);
 }
 
 #[test]
 fn a_folder_that_is_not_there_or_has_no_workload_is_told() {
     check(&["list", "--workloads", "/nope"], "cannot read workloads in /nope: ");
+    check(&["list", "--workloads", "/nope"], "; give --workloads a folder of .toml files");
+    check(&["list", "--contestants", "/nope"], "; give --contestants a folder of .toml files");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();
     check(&["run", "--workloads", &path], "no .toml files in ");
+    let file = folder.path().join("one.toml");
+    fs::write(&file, "").unwrap();
+    let file = file.display().to_string();
+    let told = "it is a file; give --workloads the folder that it is in";
+    check(&["list", "--workloads", &file], told);
+    let told = "it is a file; give --contestants the folder that it is in";
+    check(&["list", "--contestants", &file], told);
+}
+
+/// What the harness says of a workspace of one's own, whose architectures are declared like this.
+fn said_of(declarations: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| {
+        let file = folder.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    write("Cargo.toml", "[workspace]\nmembers = [\"*\"]\nresolver = \"3\"\n");
+    for (name, declared) in declarations {
+        let package = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+        let declared = format!("[package.metadata.architecture]\n{declared}\n");
+        write(&format!("{name}/Cargo.toml"), &(package + &declared));
+        write(&format!("{name}/src/main.rs"), "fn main() {}\n");
+    }
+    let mut arena = Command::new(env!("CARGO_BIN_EXE_arena"));
+    let output = arena.arg("list").current_dir(folder.path()).output().expect("arena runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+#[test]
+fn a_declaration_that_cannot_be_is_told_with_its_file() {
+    let good = "order = 3\nio = \"threads\"\nworkers = \"none\"\n";
+    let said = said_of(&[("one", &format!("{good}sources = [\"B\", \"Q\"]"))]);
+    let expected = "there is no source \"Q\"; there are B, U";
+    assert!(said.contains("one/Cargo.toml: ") && said.contains(expected), "{said}");
+    let variant = "[[package.metadata.architecture.variants]]\nname = \"v\"\narguments = []\n\
+                   sources = [\"X1\"]";
+    let said = said_of(&[("one", &format!("{good}{variant}"))]);
+    assert!(said.contains("there is no source \"X1\""), "{said}");
+    let said = said_of(&[("one", good), ("two", good)]);
+    let expected = "two/Cargo.toml: [package.metadata.architecture]: order 3 is that of one; \
+                    expected one of its own, such as 4";
+    assert!(said.contains(expected), "{said}");
 }
 
 #[test]
@@ -100,6 +149,16 @@ fn results_without_a_run_are_told_how_to_get_one() {
 #[test]
 fn a_run_that_is_not_recorded_cannot_be_compared() {
     check(&["diff", "yesterday", "today"], "no recorded run yesterday, neither a folder nor");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    check(&["diff", "a", "b", "--results", &path], "there is none; make one with `arena run`");
+    for name in ["20200101T000000Z-quick", "20200102T000000Z-quick"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join("machine.json"), "{}").unwrap();
+    }
+    let there = "; there are 20200102T000000Z-quick, 20200101T000000Z-quick";
+    check(&["diff", "a", "b", "--results", &path], there);
+    check(&["run", "--resume", "nope", "--out", &path], there);
     check(&["diff", "yesterday"], "required arguments were not provided");
 }
 

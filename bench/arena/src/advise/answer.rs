@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::Path;
 
+use hdrhistogram::Histogram;
 use loadgen::Word;
 
 use super::{MORE, Question, WORKERS_MAX};
-use crate::capacity::objection;
+use crate::capacity::{ARRIVALS, keeps_up, objection};
 use crate::catalogue::Contestant;
 use crate::ranking::Ranking;
 use crate::record::{Cell, Run};
+use crate::series::THEN;
 use crate::stats::spread;
-use crate::table::{Line, lines, number};
+use crate::table::{Line, NOTHING, Table, lines, number};
 use crate::workload::Workload;
 
 /// What a candidate has shown.
@@ -22,6 +24,41 @@ struct Shown<'a> {
     blocks: usize,
     /// Why it did not, where it did not.
     objection: Option<String>,
+}
+
+/// What each architecture has shown, at what is asked for and then at more.
+pub(super) fn table(question: &Question, run: &Run) -> Table {
+    let columns = vec!["architecture", "held", "p99 ms", "replies", "CPU µs/request", "MiB"];
+    let row = |contestant: &Contestant| {
+        let levels = run.header.workloads.iter();
+        let levels = levels.filter_map(|level| shown(question, run, level, contestant));
+        let cells: Vec<[String; 5]> = levels.map(|one| one.cells()).collect();
+        let column = |index: usize| {
+            let values: Vec<&str> = cells.iter().map(|level| level[index].as_str()).collect();
+            values.join(THEN)
+        };
+        [contestant.name.clone()].into_iter().chain((0..5).map(column)).collect()
+    };
+    let rates: Vec<String> = run
+        .header
+        .workloads
+        .iter()
+        .filter_map(|level| Some(format!("{} a second", level.rate.as_ref()?)))
+        .collect();
+    let remarks = vec![
+        format!(
+            "held: the blocks in which it answered {} with a p99 within {} ms.",
+            rates.join(THEN),
+            question.p99_ms
+        ),
+        format!(
+            "p99: of the replies of all blocks together, for a block alone has too few, where it \
+             held in each. It should rest on {} replies; what disturbs it makes it higher, never \
+             lower.",
+            number(ARRIVALS)
+        ),
+    ];
+    Table { columns, rows: run.header.contestants.iter().map(row).collect(), remarks }
 }
 
 /// The recommendation, what it rests on, and how the recommended architecture fails.
@@ -39,8 +76,7 @@ pub(super) fn answer(
         .iter()
         .filter_map(|contestant| shown(question, run, asked, contestant))
         .collect();
-    let (holding, failing): (Vec<_>, Vec<_>) =
-        shown.iter().partition(|one| one.blocks > 0 && one.held == one.blocks);
+    let (holding, failing): (Vec<_>, Vec<_>) = shown.iter().partition(|one| one.holds());
     let mut out = Vec::new();
     let ranking = Ranking::of(run, asked, Line::cost);
     match recommended(&holding, &ranking) {
@@ -120,7 +156,49 @@ fn objection_to(cell: &Cell, contestant: &Contestant, question: &Question) -> Op
         outcome.verdict.as_ref().is_some_and(|verdict| verdict.word == Word::ClientBound);
     let reason =
         if is_client_bound { ", CLIENT-BOUND: the load generator was at its end" } else { "" };
-    objection(outcome, question.bound()).map(|why| format!("{why}{reason}"))
+    let behind = || {
+        let (answered, due) = (outcome.requests, outcome.arrivals);
+        (!keeps_up(outcome)).then(|| format!("{answered} of {due} answered"))
+    };
+    let why = objection(outcome, question.bound()).or_else(behind);
+    why.map(|why| format!("{why}{reason}"))
+}
+
+impl Shown<'_> {
+    fn holds(&self) -> bool {
+        self.blocks > 0 && self.held == self.blocks
+    }
+
+    /// The response times of all blocks together, in nanoseconds, where it held in each.
+    fn responses(&self) -> Option<Histogram<u64>> {
+        let outcomes = self.line.cells.iter().filter_map(|cell| cell.outcome.as_ref());
+        let blobs = outcomes.filter_map(|outcome| outcome.response_histogram.as_ref());
+        let mut decoded = blobs.filter_map(|blob| loadgen::decode(blob).ok());
+        let mut sum = decoded.next().filter(|_| self.holds())?;
+        decoded.try_for_each(|one| sum.add(&one)).ok()?;
+        Some(sum).filter(|sum| !sum.is_empty())
+    }
+
+    /// What the table has of it.
+    fn cells(&self) -> [String; 5] {
+        let held = format!("{}/{}", self.held, self.blocks);
+        let nothing = || NOTHING.to_owned();
+        let (p99, replies) = self.responses().map_or((nothing(), nothing()), |responses| {
+            (p99_ms(&responses), number(responses.len() as f64))
+        });
+        let cost = if cost(self).is_finite() { number(cost(self)) } else { nothing() };
+        [held, p99, replies, cost, self.mib().unwrap_or_else(nothing)]
+    }
+
+    /// The memory of all its processes under load.
+    fn mib(&self) -> Option<String> {
+        let spread = spread(self.line.footprints().into_iter().map(second))?;
+        Some(number(spread.median / f64::from(1 << 20)))
+    }
+}
+
+fn p99_ms(responses: &Histogram<u64>) -> String {
+    number(responses.value_at_quantile(0.99) as f64 / 1e6)
 }
 
 /// Few blocks tell little apart; what is dearer than this is still not called equal.
@@ -144,18 +222,13 @@ fn recommended<'a, 'b>(
 }
 
 fn recommendation(question: &Question, best: &Shown<'_>, alike: &[&Shown<'_>]) -> String {
-    let p99 =
-        spread(best.line.at_the_end(|outcome| outcome.response_us.p99).into_iter().map(second));
-    let replies = best.line.at_the_end(|outcome| outcome.requests as f64).into_iter().map(second);
-    let fewest = spread(replies).map_or(0.0, |replies| replies.low);
-    let p99_ms = p99.map_or(String::new(), |p99| {
-        let p99_ms = number(p99.high / 1e3);
-        format!(" with a p99 of {p99_ms} ms at worst, of {} replies or more", number(fewest))
+    let p99 = best.responses().map_or(String::new(), |responses| {
+        let replies = responses.len() as f64;
+        let rough = if replies < ARRIVALS { ", too few to be sure of it" } else { "" };
+        let p99_ms = p99_ms(&responses);
+        format!(" with a p99 of {p99_ms} ms, of {} replies in all{rough}", number(replies))
     });
-    let memory = spread(best.line.footprints().into_iter().map(second));
-    let memory = memory.map_or(String::new(), |bytes| {
-        format!(", {} MiB", number(bytes.median / f64::from(1 << 20)))
-    });
+    let memory = best.mib().map_or(String::new(), |mib| format!(", {mib} MiB"));
     let alike: Vec<String> = alike.iter().map(|one| with_cost(one)).collect();
     let alike = if alike.is_empty() {
         String::new()
@@ -164,7 +237,7 @@ fn recommendation(question: &Question, best: &Shown<'_>, alike: &[&Shown<'_>]) -
         format!(" Not told apart from it by processor time, and less simple: {alike}.")
     };
     format!(
-        "Recommendation: {}. It held {} requests a second in {} of {} blocks{p99_ms}, at {} µs of \
+        "Recommendation: {}. It held {} requests a second in {} of {} blocks{p99}, at {} µs of \
          processor time a request{memory}.{alike}",
         best.line.contestant.name,
         question.rate,
@@ -212,6 +285,77 @@ fn second((_, value): (u32, f64)) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::advise::tests::question;
+    use crate::catalogue::Io;
+    use crate::report::tests::{cell, contestant, encoded};
+
+    /// At the rate that is asked for, and at more: a good one, one that is dearer, and one that is
+    /// cheap and answers few. A block alone has too few replies for a percentile.
+    fn run() -> Run {
+        let mut run = crate::report::tests::run();
+        run.header.workloads = question().workloads(3);
+        run.header.contestants = ["good", "dear", "few"]
+            .iter()
+            .zip(1..)
+            .map(|(name, order)| contestant(name, order, Io::Threads, false))
+            .collect();
+        run.cells.clear();
+        for workload in &run.header.workloads {
+            for (name, cpu_us) in [("good", 300.0), ("dear", 600.0), ("few", 200.0)] {
+                for block in 1..=3 {
+                    let mut cell = cell(&workload.name, name, block, cpu_us, 400.0);
+                    let outcome = cell.outcome.as_mut().unwrap();
+                    (outcome.arrivals, outcome.sent) = (400, 400);
+                    outcome.requests = if name == "few" { 99 } else { 400 };
+                    outcome.rate_intended_per_s = Some(400.0);
+                    outcome.idle_held = question().idle();
+                    let word = Word::UnderSampled;
+                    let (reason, also) = ("400 replies".to_owned(), Vec::new());
+                    outcome.verdict = Some(loadgen::Verdict { word, reason, also });
+                    let mut responses = Histogram::new(3).unwrap();
+                    responses.record_n(21_000_000, 390).unwrap();
+                    responses.record_n(27_000_000, 10).unwrap();
+                    outcome.response_histogram = Some(encoded(&responses));
+                    run.cells.push(cell);
+                }
+            }
+        }
+        run
+    }
+
+    #[test]
+    fn the_p99_that_is_told_is_that_of_the_table_and_rests_on_all_blocks() {
+        let run = run();
+        let table = table(&question(), &run);
+        let p99 = table.rows[0][2].split(THEN).next().unwrap();
+        assert_eq!(table.rows[0][..2], ["good", "3/3 → 3/3"]);
+        assert_eq!((p99, table.rows[0][3].as_str()), ("27.0", "1,200 → 1,200"));
+        let told = answer(&question(), &run, |_| None).join("\n");
+        let expected = format!(
+            "Recommendation: good. It held 400 requests a second in 3 of 3 blocks with a p99 of \
+             {p99} ms, of 1,200 replies in all, at 300 µs"
+        );
+        assert!(told.contains(&expected), "{told}");
+        let text = crate::report::table_for_terminal(&table, &run, None);
+        assert!(!text.contains("UNDER-SAMPLED"), "{text}");
+    }
+
+    #[test]
+    fn who_does_not_hold_is_no_alternative_and_has_no_p99() {
+        let run = run();
+        assert_eq!(table(&question(), &run).rows[2][1..4], ["0/3 → 0/3", "– → –", "– → –"]);
+        let told = answer(&question(), &run, |_| None);
+        assert!(told.contains(&"Dearer, but they hold as well: dear (600 µs).".to_owned()));
+        assert_eq!(told.last().unwrap(), "Did not hold: few (99 of 400 answered).");
+    }
+
+    #[test]
+    fn too_few_replies_are_told() {
+        let mut run = run();
+        run.cells.retain(|cell| cell.block == 1);
+        let told = answer(&question(), &run, |_| None).join("\n");
+        assert!(told.contains("of 400 replies in all, too few to be sure of it"), "{told}");
+    }
 
     #[test]
     fn every_architecture_says_on_its_page_how_it_fails() {

@@ -1,12 +1,14 @@
 //! What a run answers: who is in the lead in each workload, what the next costs, who is last, and
 //! what follows from all of them together.
 
-use std::collections::BTreeMap;
+mod summary;
+
+use std::fmt;
 
 use crate::progress::counted;
 use crate::ranking::{End, Ranked, Ranking, interval};
 use crate::record::Run;
-use crate::stats::{Blocks, Comparison, compare};
+use crate::stats::{BLOCKS_FOR_AN_INTERVAL, BLOCKS_TO_TELL_APART, Blocks, Comparison, compare};
 use crate::table::{Line, NOTHING, Table, Verdict, lines, number};
 use crate::unit::Unit;
 use crate::workload::Workload;
@@ -81,7 +83,27 @@ pub(super) struct Answers<'a> {
 pub(super) struct Answer {
     pub(super) question: &'static str,
     /// Who may be the best, the best by its median first; or why there is nobody.
-    pub(super) lead: Result<Lead, &'static str>,
+    pub(super) lead: Result<Lead, Nobody>,
+}
+
+/// Why nobody is in the lead.
+pub(super) enum Nobody {
+    For(&'static str),
+    /// The blocks that count, and whether more of them were asked for.
+    TooFewBlocks(usize, bool),
+}
+
+impl fmt::Display for Nobody {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (blocks, rest) = match *self {
+            Self::For(why) => return out.write_str(why),
+            Self::TooFewBlocks(blocks, true) => (blocks, ", and no more count".to_owned()),
+            Self::TooFewBlocks(blocks, false) => {
+                (blocks, format!(": use --blocks {BLOCKS_FOR_AN_INTERVAL}"))
+            }
+        };
+        write!(out, "{} can tell nothing apart{rest}", counted(blocks, "block"))
+    }
 }
 
 /// Those that are not surely behind any other, and who is.
@@ -124,21 +146,33 @@ pub(super) fn of(run: &Run) -> Answers<'_> {
 fn answer(run: &Run, workload: &Workload, question: &Question, ours: &[&Line<'_>]) -> Answer {
     let none = |why| Answer { question: question.title, lead: Err(why) };
     if ours.iter().all(|line| line.worst() >= Verdict::Failed) {
-        return none("not measured");
+        return none(Nobody::For("not measured"));
     }
-    // Serving few is cheap but no answer.
-    let served_all =
-        |one: &Ranked| ours.iter().any(|line| line.name() == one.name && line.served_all());
+    // Doing less is cheap but no answer.
+    let is_answer =
+        |one: &Ranked| ours.iter().any(|line| line.name() == one.name && line.is_answer());
     if !ours.iter().any(|line| line.served_all()) {
-        return none("none served every connection");
+        return none(Nobody::For("none served every connection"));
+    }
+    if !ours.iter().any(|line| line.is_answer()) {
+        return none(Nobody::For("none answered all that was due"));
     }
     let ranking = Ranking::with_bounds(run, workload, question.measure, question.at_least);
-    let lead = ranking.nearest(served_all, question.best);
+    // Of a single good block among bad ones, nobody could tell that it is behind.
+    let is_enough = |one: &Ranked| one.blocks.len() >= BLOCKS_TO_TELL_APART;
+    let are_enough = ranking.members.iter().any(|one| is_answer(one) && is_enough(one));
+    let is_answer = |one: &Ranked| is_answer(one) && (is_enough(one) || !are_enough);
+    let lead = ranking.nearest(is_answer, question.best);
     let Some(first) = lead.first() else {
-        return none("nothing that counts");
+        return none(Nobody::For("nothing that counts"));
     };
+    let blocks = lead.iter().map(|one| one.blocks.len()).max().unwrap_or(0);
+    if blocks < BLOCKS_TO_TELL_APART {
+        let more_were_asked = workload.blocks as usize >= BLOCKS_TO_TELL_APART;
+        return none(Nobody::TooFewBlocks(blocks, more_were_asked));
+    }
     let leads = |one: &Ranked| lead.iter().any(|leader| leader.name == one.name);
-    let is_behind = |one: &Ranked| served_all(one) && !leads(one);
+    let is_behind = |one: &Ranked| is_answer(one) && !leads(one);
     let behind = |end| {
         let members = ranking.nearest(is_behind, end);
         let comparison = compare(&members.first()?.blocks, &first.blocks);
@@ -172,8 +206,10 @@ fn notes(ours: &[&Line<'_>], answers: &[Answer]) -> Vec<String> {
         leads.any(|lead| lead.names.contains(&line.name()))
     };
     let is_bound = |line: &Line<'_>| line.is_client_bound() || line.holds_at_least();
-    let bound = named(&|line| line.served_all() && leads(line) && is_bound(line));
+    let bound = named(&|line| leads(line) && is_bound(line));
     let few = named(&|line| line.worst() <= Verdict::Starved && !line.served_all());
+    let late =
+        named(&|line| line.worst() <= Verdict::Starved && line.served_all() && !line.kept_up());
     let void = named(&|line| line.worst() > Verdict::Starved);
     let notes = [
         bound.map(|names| {
@@ -185,6 +221,7 @@ fn notes(ours: &[&Line<'_>], answers: &[Answer]) -> Vec<String> {
         few.map(|names| {
             format!("not ranked, for they left connections without an answer: {names}.")
         }),
+        late.map(|names| format!("not ranked, for they did not answer all that was due: {names}.")),
         void.map(|names| format!("nothing that counts: {names}.")),
     ];
     notes.into_iter().flatten().collect()
@@ -250,28 +287,11 @@ impl Answers<'_> {
                 }
             }
         }
-        let notes = self.notes.iter().cloned().chain(self.summary()).chain([MEANING.to_owned()]);
-        lines.extend(notes.map(|note| (0, note)));
+        let notes = self.notes.iter().cloned().chain(self.summary());
+        lines.extend(notes.chain(self.meaning().map(str::to_owned)).map(|note| (0, note)));
         lines
     }
-
-    /// The whole run in a few sentences, by the number that ranks.
-    pub(super) fn summary(&self) -> Vec<String> {
-        let ranked: Vec<(&Workload, &Lead)> = self.rows.iter().filter_map(ranked).collect();
-        if ranked.is_empty() {
-            return vec!["Nothing was measured that counts.".to_owned()];
-        }
-        let mut sentences = vec![in_the_lead(&ranked)];
-        sentences.extend(never_in_the_lead(&ranked));
-        sentences.extend(what_the_last_costs(&ranked));
-        sentences
-    }
 }
-
-/// What the words of the summary mean.
-pub(super) const MEANING: &str = "In the lead: with 95% confidence the cheapest of the workload is \
-     among these, by processor time for each request or byte, or by memory where idle sessions are \
-     held. All others are surely dearer.";
 
 impl Answer {
     fn texts(&self) -> [String; 3] {
@@ -279,107 +299,8 @@ impl Answer {
             Ok(lead) => {
                 [lead.text(), behind_text(lead.next.as_ref()), behind_text(lead.last.as_ref())]
             }
-            Err(why) => [(*why).to_owned(), NOTHING.to_owned(), NOTHING.to_owned()],
+            Err(why) => [why.to_string(), NOTHING.to_owned(), NOTHING.to_owned()],
         }
-    }
-}
-
-/// The answer by the number that ranks.
-fn ranked<'a>(
-    (workload, answers): &'a (&Workload, Vec<Answer>),
-) -> Option<(&'a Workload, &'a Lead)> {
-    let title = if workload.idle_ones_log_in() { MEMORY.title } else { CPU.title };
-    let answer = answers.iter().find(|answer| answer.question == title)?;
-    Some((workload, answer.lead.as_ref().ok()?))
-}
-
-/// How many workloads each leads, all levels of a series being one, and how many there are.
-fn led<'a>(ranked: &[(&'a Workload, &'a Lead)]) -> (BTreeMap<&'a str, usize>, usize) {
-    let mut families: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (workload, lead) in ranked {
-        let names = lead.names.iter().map(String::as_str);
-        match families.last_mut().filter(|(family, _)| *family == workload.family()) {
-            Some((_, known)) => known.retain(|name| lead.names.iter().any(|one| one == name)),
-            None => families.push((workload.family(), names.collect())),
-        }
-    }
-    let mut led = BTreeMap::new();
-    for name in families.iter().flat_map(|(_, names)| names) {
-        *led.entry(*name).or_default() += 1;
-    }
-    (led, families.len())
-}
-
-/// Of those that lead most often, so many counts are told.
-const COUNTS_TOLD: usize = 3;
-
-fn in_the_lead(ranked: &[(&Workload, &Lead)]) -> String {
-    let (led, all) = led(ranked);
-    let mut by_count: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-    for (name, count) in led {
-        by_count.entry(count).or_default().push(name);
-    }
-    let workloads = counted(all, "workload");
-    let told = by_count.iter().rev().take(COUNTS_TOLD).enumerate();
-    let told = told.map(|(place, (count, names))| match (place, *count) {
-        _ if all == 1 => format!("{} in the only workload", listed(names)),
-        (_, count) if count == all => format!("{} in all of {workloads}", listed(names)),
-        (0, count) => format!("{} in {count} of {workloads}", listed(names)),
-        (_, count) => format!("{} in {count}", listed(names)),
-    });
-    let told = told.collect::<Vec<String>>().join("; ");
-    if by_count.contains_key(&all) {
-        format!("In the lead: {told}.")
-    } else {
-        format!("No architecture is best at everything. In the lead: {told}.")
-    }
-}
-
-fn never_in_the_lead(ranked: &[(&Workload, &Lead)]) -> Option<String> {
-    let mut behind: Vec<&str> = Vec::new();
-    for name in ranked.iter().flat_map(|(_, lead)| &lead.behind) {
-        let leads = |(_, lead): &(&Workload, &Lead)| lead.names.contains(name);
-        if !ranked.iter().any(leads) && !behind.contains(&name.as_str()) {
-            behind.push(name);
-        }
-    }
-    (!behind.is_empty()).then(|| format!("Never in the lead: {}.", listed(&behind)))
-}
-
-/// From the workload in which the choice matters least to that in which it matters most.
-fn what_the_last_costs(ranked: &[(&Workload, &Lead)]) -> Vec<String> {
-    let cost = |(workload, lead): &(&Workload, &Lead)| {
-        let last = lead.last.as_ref()?;
-        let told = format!("{} ({} in {})", last.ratio(), last.names[0], workload.name);
-        Some((last.comparison?.ratio, told))
-    };
-    let mut costs: Vec<(f64, String)> = ranked.iter().filter_map(cost).collect();
-    costs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut sentences = Vec::new();
-    match &costs[..] {
-        [] => {}
-        [(_, only)] => {
-            sentences.push(format!("The dearest choice, beside the cheapest, costs {only}."));
-        }
-        [(_, least), .., (_, most)] => sentences.push(format!(
-            "The dearest choice, beside the cheapest, costs from {least} to {most}."
-        )),
-    }
-    let is_alike = |(_, lead): &&(&Workload, &Lead)| lead.next.is_none() && lead.names.len() > 1;
-    let all_alike = ranked.iter().filter(is_alike);
-    let all_alike: Vec<&str> = all_alike.map(|(workload, _)| workload.name.as_str()).collect();
-    if !all_alike.is_empty() {
-        sentences.push(format!("Nobody is surely dearer than another in {}.", listed(&all_alike)));
-    }
-    sentences
-}
-
-/// As people list names.
-fn listed(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [only] => (*only).to_owned(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }
 
@@ -439,8 +360,8 @@ mod tests {
             of(&all_over).summary(),
             [
                 "No architecture is best at everything. \
-                 In the lead: a in 2 of 3 workloads; b in 1.",
-                "Never in the lead: c.",
+                 In the lead by processor time: a in 2 of 3 workloads; b in 1.",
+                "Never in the lead by that: c.",
                 "The dearest choice, beside the cheapest, costs from \
                  1.99 times [1.99–2.02] (a in two) to 12.0 times [11.97–12.12] (c in three).",
             ]
@@ -450,7 +371,7 @@ mod tests {
         assert_eq!(
             of(&one).summary(),
             [
-                "In the lead: a and b in all of 2 workloads.",
+                "In the lead by processor time: a and b in all of 2 workloads.",
                 "Nobody is surely dearer than another in one and two.",
             ]
         );
@@ -465,7 +386,97 @@ mod tests {
         for level in &mut run.header.workloads {
             level.series = Some("rate".to_owned());
         }
-        assert_eq!(of(&run).summary()[0], "In the lead: a in the only workload.");
+        let told = "In the lead by processor time: a in the only workload.";
+        assert_eq!(of(&run).summary()[0], told);
+        let mut run =
+            run_of(&[("low", &[("a", 10.0), ("b", 30.0)]), ("high", &[("a", 30.0), ("b", 10.0)])]);
+        for level in &mut run.header.workloads {
+            level.series = Some("rate".to_owned());
+        }
+        assert_eq!(of(&run).summary()[0], "No architecture is in the lead at every level.");
+    }
+
+    #[test]
+    fn those_that_lead_too_seldom_to_be_named_are_counted() {
+        let [a, b, c, d] = [("a", 10.0), ("b", 10.0), ("c", 10.0), ("d", 10.0)];
+        let dear = |name| (name, 30.0);
+        let run = run_of(&[
+            ("one", &[a, b, c, d]),
+            ("two", &[a, b, c, dear("d")]),
+            ("three", &[a, b, dear("c"), dear("d")]),
+            ("four", &[a, dear("b"), dear("c"), dear("d")]),
+        ]);
+        let told = "In the lead by processor time: a in all of 4 workloads; b in 3; c in 2; \
+                    and 1 other in 1.";
+        assert_eq!(of(&run).summary()[0], told);
+    }
+
+    #[test]
+    fn where_idle_sessions_are_held_the_summary_says_that_memory_ranks() {
+        let mut run = run_of(&[("one", &[("a", 10.0), ("b", 20.0)])]);
+        run.header.workloads.push(Workload {
+            protocol: loadgen::Protocol::Ftp,
+            idle_connections: 1,
+            ..workload("sessions")
+        });
+        for (block, name) in (1..=5).flat_map(|block| [(block, "a"), (block, "b")]) {
+            let mut cell = cell("sessions", name, block, 10.0, 1000.0);
+            cell.outcome.as_mut().unwrap().idle_held = 1;
+            run.cells.push(cell);
+        }
+        let told = "In the lead by processor time, or memory where idle sessions are held: a in";
+        assert!(of(&run).summary()[0].starts_with(told), "{:?}", of(&run).summary());
+    }
+
+    #[test]
+    fn too_few_blocks_find_nothing() {
+        let mut run = run_of(&[("one", &[("a", 10.0), ("b", 20.0)])]);
+        run.cells.retain(|cell| cell.block <= 2);
+        let lead = |run: &Run| of(run).rows[0].1[0].texts()[0].clone();
+        assert_eq!(lead(&run), "2 blocks can tell nothing apart, and no more count");
+        run.header.workloads[0].blocks = 1;
+        run.cells.retain(|cell| cell.block == 1);
+        assert_eq!(lead(&run), "1 block can tell nothing apart: use --blocks 5");
+        assert_eq!(of(&run).summary(), ["1 block can tell nothing apart: use --blocks 5."]);
+        let told = of(&run).lines().into_iter().map(|(_, line)| line).collect::<String>();
+        assert!(!told.contains("95%") && !told.contains("surely"), "{told}");
+    }
+
+    #[test]
+    fn who_does_not_answer_what_is_due_is_in_no_lead() {
+        let mut run = run_of(&[("one", &[("a", 10.0), ("idle", 5.0), ("c", 30.0)])]);
+        run.header.workloads[0].rate = Some(loadgen::Rate::Constant(1000.0));
+        for cell in &mut run.cells {
+            let is_late = cell.contestant == "idle" && cell.block == 3;
+            let outcome = cell.outcome.as_mut().unwrap();
+            (outcome.rate_intended_per_s, outcome.arrivals) = (Some(1000.0), 1000);
+            outcome.requests = if is_late { 99 } else { 1000 };
+        }
+        let answers = of(&run);
+        for answer in &answers.rows[0].1 {
+            assert!(answer.texts()[0].starts_with("a, "), "{}", answer.texts()[0]);
+            assert!(!answer.texts().join(" ").contains("idle"), "{}", answer.question);
+        }
+        let note = "one: not ranked, for they did not answer all that was due: idle.";
+        assert_eq!(answers.notes, [note]);
+        run.cells.retain(|cell| cell.contestant == "idle");
+        let [lead, ..] = of(&run).rows[0].1[0].texts();
+        assert_eq!(lead, "none answered all that was due");
+    }
+
+    #[test]
+    fn memory_is_not_that_of_connections_which_were_never_accepted() {
+        let mut run = run_of(&[("one", &[("a", 10.0), ("b", 20.0)])]);
+        run.header.workloads[0].idle_connections = 500;
+        for cell in &mut run.cells {
+            cell.outcome.as_mut().unwrap().idle_held = 500;
+            let accepted = if cell.contestant == "a" { 1 } else { 500 };
+            let used = cell.used.as_mut().unwrap();
+            used.loaded.descriptors = used.at_rest.descriptors + accepted;
+        }
+        let answers = of(&run);
+        let memory = answers.rows[0].1.last().unwrap();
+        assert!(memory.texts()[0].starts_with("b, "), "{}", memory.texts()[0]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::answers;
-use super::standing::{Place, Standing, family, standings};
+use super::standing::{MULTIPLE, Place, Standing, family, standings};
 use super::terminal::wrapped;
 use crate::progress::counted;
 use crate::record::Run;
@@ -24,7 +24,7 @@ const ROW: f64 = 26.0;
 /// The heat map's lines of words above and below, those of the answer aside.
 const ABOVE: f64 = 72.0;
 const ANSWER_LINE: f64 = 19.0;
-const BELOW: f64 = 86.0;
+const BELOW: f64 = 104.0;
 /// Of letters, about: names are set in a font that is not known.
 const LETTER: f64 = 7.2;
 /// With more workloads than this their names stand upright.
@@ -138,7 +138,8 @@ pub(super) fn heat_map(run: &Run) -> String {
         workloads.iter().map(|workload| standings(run, workload)).collect();
     let contestants = run.header.contestants.iter().filter(|one| !one.floor);
     let names: Vec<&str> = contestants.map(|one| one.name.as_str()).collect();
-    let layout = Layout::of(&names, workloads, &answers::of(run).summary());
+    let answers = answers::of(run);
+    let layout = Layout::of(&names, workloads, &answers.summary());
     let (width, height) = (layout.width, layout.bottom + BELOW);
     let machine = &run.header.machine;
     let cores = counted(machine.cores, "processor");
@@ -169,13 +170,13 @@ pub(super) fn heat_map(run: &Run) -> String {
                     }
                 }
             }
-            (legend(layout.bottom + 26.0))
+            (legend(layout.bottom + 26.0, answers.meaning().is_some()))
         }
     };
     markup.into_string() + "\n"
 }
 
-fn legend(y: f64) -> Markup {
+fn legend(y: f64, has_leads: bool) -> Markup {
     let steps = super::standing::STEPS;
     let mut entries = vec![
         ("lowest".to_owned(), "lowest".to_owned(), 80.0),
@@ -201,11 +202,12 @@ fn legend(y: f64) -> Markup {
             text.quiet x=(x + 22.0) y=(y) { (words) }
         }
         text.quiet x=(MARGIN) y=(y + 26.0) {
-            "† did not serve every connection, so it is no answer. Words in capitals: "
-            "nothing that counts."
+            "† did not serve every connection, or answer all that was due: no answer. "
+            "Capitals: nothing that counts."
         }
-        text.quiet x=(MARGIN) y=(y + 44.0) {
-            "In the lead: with 95% confidence the cheapest is among these. "
+        text.quiet x=(MARGIN) y=(y + 44.0) { (MULTIPLE) }
+        text.quiet x=(MARGIN) y=(y + 62.0) {
+            @if has_leads { "In the lead: with 95% confidence the cheapest is among these. " }
             "Intervals: results/README.md"
         }
     }

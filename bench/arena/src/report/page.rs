@@ -10,7 +10,7 @@ use super::answers::{self, Answer};
 use super::curves::Curves;
 use super::figure::{NAMES_ACROSS_MAX, PALETTE, greatest};
 use super::shares;
-use super::standing::{FAMILIES, Place, STEPS, Standing, standings, voids};
+use super::standing::{FAMILIES, MULTIPLE, Place, STEPS, Standing, standings, voids};
 use super::{SHARES, calibration, disturbances, explanations, load, machine, peers, prose};
 use crate::calibration::Cell;
 use crate::progress::counted;
@@ -189,7 +189,7 @@ fn answer_cards(run: &Run) -> Markup {
         |workload: &Workload| format!("#{}", anchor(&[&run.header.profile, workload.family()]));
     html! {
         ul.headline { @for sentence in answers.summary() { li { (sentence) } } }
-        p.quiet { (answers::MEANING) }
+        @if let Some(meaning) = answers.meaning() { p.quiet { (meaning) } }
         ul.cards {
             @for (workload, answers) in &answers.rows {
                 li data-workload=(workload.family()) {
@@ -217,7 +217,7 @@ fn answer_cards(run: &Run) -> Markup {
 fn answer_to_one(answer: &Answer) -> Markup {
     let lead = match &answer.lead {
         Ok(lead) => lead,
-        Err(why) => return html! { dd { span.quiet { (why) } } },
+        Err(why) => return html! { dd { span.quiet { (why.to_string()) } } },
     };
     let behind = [("next", &lead.next), ("last", &lead.last)];
     html! {
@@ -279,8 +279,8 @@ fn heat_map(run: &Run, charted: &[(&Workload, Vec<Standing<'_>>)]) -> Markup {
                 (legend())
                 p {
                     "By processor time for each request or byte, or by memory where idle sessions "
-                    "are held. †: it did not serve every connection, so it is no answer. A word in "
-                    "capitals: nothing that counts."
+                    "are held. " (MULTIPLE) " †: it did not serve every connection, or answer all "
+                    "that was due, so it is no answer. A word in capitals: nothing that counts."
                 }
             }
         }

@@ -14,6 +14,10 @@ use crate::workload::Workload;
 /// From these multiples of the lowest on, a colour is a step stronger.
 pub(super) const STEPS: [f64; 4] = [1.25, 1.5, 2.0, 4.0];
 
+/// What a multiple of the lowest is, where one below 1 may stand beside it.
+pub(super) const MULTIPLE: &str =
+    "A multiple is the median of the ratios within blocks, so that one in the lead may be below 1.";
+
 /// A row of a table, by the number that ranks.
 pub(super) struct Standing<'a> {
     pub(super) line: Line<'a>,
@@ -28,7 +32,7 @@ pub(super) enum Place {
     /// Not surely dearer than any other; without a comparison where they have no block in common.
     InTheLead(Option<Comparison>),
     Dearer(Comparison),
-    /// A floor, or one that did not serve every connection: no answer, whatever it costs.
+    /// A floor, or one that did not do the whole work: no answer, whatever it costs.
     NoAnswer(Option<Comparison>),
     Void(Verdict),
 }
@@ -37,7 +41,7 @@ pub(super) enum Place {
 pub(super) fn standings<'a>(run: &'a Run, workload: &'a Workload) -> Vec<Standing<'a>> {
     let lines = lines(run, workload);
     let ranking = Ranking::of(run, workload, Line::standings);
-    let is_candidate = |line: &Line<'_>| !line.contestant.floor && line.served_all();
+    let is_candidate = |line: &Line<'_>| !line.contestant.floor && line.is_answer();
     let named = |name: &str| lines.iter().any(|line| is_candidate(line) && line.name() == name);
     let lead = ranking.nearest(|one| named(&one.name), End::Least);
     let place = |line: &Line<'_>, spread: Option<Spread>| {
@@ -110,6 +114,9 @@ impl Standing<'_> {
             }
             Place::Dearer(found) => format!("{} times the lowest", ratio(found)),
             Place::NoAnswer(_) if self.line.contestant.floor => String::new(),
+            Place::NoAnswer(_) | Place::Void(_) if self.line.served_all() => {
+                "it did not answer all that was due".to_owned()
+            }
             Place::NoAnswer(_) | Place::Void(_) => "it did not serve every connection".to_owned(),
         }
     }

@@ -5,9 +5,11 @@ use crate::capacity::CAPACITY;
 use crate::table::{GROUP, RESPONSE_P99, Table};
 
 /// The columns that stay longest, the most important first.
-const IMPORTANT: [&str; 18] = [
+const IMPORTANT: [&str; 20] = [
     "architecture",
     CAPACITY,
+    "held",
+    "p99 ms",
     "CPU µs/request",
     "CPU µs/login",
     "CPU µs/session",

@@ -1,5 +1,9 @@
 //! Snapshots of the report of a small made-up run.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use loadgen::{Arrivals, Class, FtpOperation, Outcome, Protocol, Rate, Sessions, Summary, Word};
 
 use super::*;
@@ -111,6 +115,13 @@ pub(crate) fn cell(workload: &str, contestant: &str, block: u32, cpu_us: f64, ra
     }
 }
 
+/// As an outcome has it.
+pub(crate) fn encoded(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).unwrap();
+    STANDARD.encode(bytes)
+}
+
 pub(crate) fn run() -> Run {
     let mut cells = Vec::new();
     for block in 1..=5 {
@@ -130,6 +141,7 @@ pub(crate) fn run() -> Run {
         let mut bound = cell("herd", "threads", block, 9.0, 80_000.0);
         bound.outcome.as_mut().unwrap().client_busy = 0.97;
         bound.outcome.as_mut().unwrap().idle_held = 1000;
+        bound.used.as_mut().unwrap().loaded.descriptors = 1070;
         cells.push(bound);
         let mut starved = cell("herd", "pool", block, 9.0, 80_000.0);
         let outcome = starved.outcome.as_mut().unwrap();
@@ -180,6 +192,15 @@ fn the_terminal_has_the_same_rows() {
             assert!(text.contains(value.as_str()), "{value}");
         }
     }
+}
+
+#[test]
+fn the_end_of_a_run_names_what_was_written() {
+    let files = ["README.md", "report.html"].map(|name| Path::new("results").join(name));
+    let text = written(&files, Path::new("results/20260102T030405Z-quick"));
+    let expected = "Reports: results/README.md, results/report.html\n\
+                    Raw records: results/20260102T030405Z-quick";
+    assert_eq!(text, expected);
 }
 
 #[test]

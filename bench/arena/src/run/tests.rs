@@ -247,3 +247,17 @@ fn two_runs_of_one_second_have_folders_of_their_own() {
     assert_eq!(third.run().name, format!("{}-3", first.run().name));
     assert_eq!(second.folder().file_name().unwrap(), second.run().name.as_str());
 }
+
+#[test]
+fn where_nothing_can_be_recorded_the_option_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for place in [file.path(), Path::new("/proc/x")] {
+        let header = header(vec![contestant("good", "")], 1);
+        let made = Writer::<Cell>::create(place, jiff::Timestamp::UNIX_EPOCH, header);
+        let error = made.err().expect("nothing can be recorded there");
+        assert!(error.is::<crate::Usage>(), "{error}");
+        let (said, told) = (error.to_string(), format!("cannot record in {}: ", place.display()));
+        assert!(said.starts_with(&told), "{said}");
+        assert!(said.ends_with("; give --out a folder that can be written"), "{said}");
+    }
+}

@@ -1,14 +1,13 @@
 //! What the page and the figure hold, whatever the records say.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 
 use super::*;
 use crate::catalogue::Io;
 use crate::report::figure::heat_map;
-use crate::report::tests::{cell, contestant, run, run_at_a_rate, run_beside_a_peer, workload};
+use crate::report::tests::{
+    cell, contestant, encoded, run, run_at_a_rate, run_beside_a_peer, workload,
+};
 use crate::shares::Share;
 use crate::table::table;
 
@@ -32,9 +31,7 @@ fn histogram() -> String {
             histogram.record_n(nanoseconds, replies).unwrap();
         }
     }
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(&histogram, &mut bytes).unwrap();
-    STANDARD.encode(bytes)
+    encoded(&histogram)
 }
 
 #[test]
@@ -68,7 +65,7 @@ fn the_page_opens_with_the_answer_and_what_was_void() {
     let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words} in {text}"));
     let order = [
         "The answer",
-        "In the lead: threads in all of 2 workloads; pool in 1.",
+        "In the lead by processor time: pool and threads in the only workload.",
         "pool 9.20 µswith it threads",
         "What these answers leave open",
         "What was void, and why",
@@ -90,6 +87,26 @@ fn the_heat_map_tells_the_lowest_its_equals_those_that_are_no_answer_and_what_is
     {
         assert_eq!(text.contains(expected), expected != "(peer)", "{expected} in {text}");
     }
+    assert!(text.contains("In the lead by processor time") && text.contains("95%"), "{text}");
+}
+
+#[test]
+fn a_multiple_below_1_is_explained_where_it_stands() {
+    // The least of the medians, and dearer than the other in three blocks of five.
+    let least = [10.0, 10.0, 10.1, 19.0, 20.0];
+    let paired = [11.0, 11.0, 10.0, 15.0, 16.0];
+    let mut run = run();
+    run.header.workloads.truncate(1);
+    run.cells.clear();
+    for block in 0..5 {
+        for (name, costs) in [("threads", least), ("pool", paired)] {
+            run.cells.push(cell("plaintext", name, block as u32 + 1, costs[block], 1000.0));
+        }
+    }
+    let figure = text_of(&heat_map(&run));
+    assert!(figure.contains("lowest") && figure.contains("0.99 ?"), "{figure}");
+    assert!(figure.contains(MULTIPLE), "{figure}");
+    assert!(text_of(&of(&[run], &[])).contains(MULTIPLE));
 }
 
 #[test]
