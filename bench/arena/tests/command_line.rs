@@ -76,11 +76,11 @@ fn a_folder_that_is_not_there_or_has_no_workload_is_told() {
 
 /// What the harness says of a workspace of one's own, whose architectures are declared like this.
 fn said_of(declarations: &[(&str, &str)]) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let write = |file: &str, text: &str| {
         let file = folder.path().join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
+        fs::create_dir_all(file.parent().expect("a folder")).expect("it is made");
+        fs::write(file, text).expect("it is written");
     };
     write("Cargo.toml", "[workspace]\nmembers = [\"*\"]\nresolver = \"3\"\n");
     for (name, declared) in declarations {
