@@ -265,9 +265,9 @@ pub(crate) fn twins(run: &Run) -> Option<String> {
     let percent = |count: usize| number(count as f64 / all as f64 * 100.0);
     (all > 0).then(|| {
         format!(
-            "A/A twins: {in_tables} of {all} comparisons with their doubles, by CPU, throughput and \
-             p99, told them apart as the tables do ({}%); as single pairs, of which one in twenty is \
-             to be expected, {as_pairs} ({}%).",
+            "A/A twins: {in_tables} of {all} comparisons with their doubles, by CPU, throughput \
+             and p99, told them apart as the tables do ({}%); as single pairs, of which one in \
+             twenty is to be expected, {as_pairs} ({}%).",
             percent(in_tables),
             percent(as_pairs)
         )
