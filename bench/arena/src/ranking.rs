@@ -238,8 +238,8 @@ pub(crate) fn twin_remark<'a>(
     })
 }
 
-/// How often a run tells a twin from its double: as the tables do, among all others, and by the test
-/// of the single pair, which is wrong in one of twenty by its definition.
+/// How often a run tells a twin from its double: as the tables do, among all others, and by the
+/// test of the single pair, which is wrong in one of twenty by its definition.
 pub(crate) fn twins(run: &Run) -> Option<String> {
     let measures: [Measure<'_>; 3] = [Line::cost, Line::speed, Line::p99];
     let (mut all, mut in_tables, mut as_pairs) = (0_usize, 0_usize, 0_usize);
