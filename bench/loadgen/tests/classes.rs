@@ -47,7 +47,8 @@ impl Server {
             Protocol::Echo => "echo",
         };
         let mut process = Command::new(program)
-            .args(["--listen", "127.0.0.1:0", "--writable"])
+            .args(["--listen", "127.0.0.1:0"])
+            .args((protocol != "echo").then_some("--writable"))
             .args(["--protocol", protocol, "--root"])
             .arg(root.path())
             .args(arguments)
